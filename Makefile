@@ -1,0 +1,48 @@
+# `make train` and `make test` do all set-up on a fresh machine with Python 3.10 or 3.11.
+
+PYTHON ?= $(shell for python in python3.11 python3.10 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 12))' \
+	2>/dev/null && echo $$python && break; done)
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/installed
+TASK ?= cartpole_swingup
+
+.PHONY: help setup preflight train test test-slow lint format clean
+
+help:  ## lists the commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(INSTALLED)  ## makes the virtual environment in .venv and installs the pinned packages
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: planet_tf needs Python 3.10 or 3.11; install one, or\
+	 name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=23"
+	$(BIN)/python -m pip install --quiet -e ".[dev,plot]"
+	touch $@
+
+preflight: $(INSTALLED)
+	$(BIN)/python -m planet_tf.environments.rendering
+
+train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=... for another)
+	$(BIN)/python scripts/train.py --gin_file=gin/$(TASK).gin --gin_file=gin/cpu.gin
+
+test: preflight  ## passes the tests (the fast ones)
+	$(BIN)/python -m pytest
+
+test-slow: preflight  ## passes the learning tests: the toy task, three seeds, from pixels
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)  ## checks style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## mends style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## removes the virtual environment and caches, not the runs
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info

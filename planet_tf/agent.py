@@ -1,0 +1,99 @@
+"""PlanetAgent: world model, optimizer and policies as one TF-Agents agent."""
+
+import gin
+import tensorflow as tf
+from tf_agents.agents import tf_agent
+from tf_agents.trajectories import time_step as ts
+
+from planet_tf import policy as policies, world_model as wm
+
+
+@gin.configurable(module="planet_tf")
+class PlanetAgent(tf_agent.TFAgent):
+    """Learns the world model from chunks and acts by planning in it.
+
+    `train(experience)` takes a batch of chunks (see `world_model.Batch`), not a Trajectory: the
+    alignment of actions with images happens once, in `replay.align`.
+
+    Args:
+      time_step_spec: observations are a dict with `image`, uint8 [H, W, C].
+      action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
+      seed: decides, with the number of the update, all that is random in training.
+      learning_rate, adam_epsilon: of Adam (release: 1e-3, 1e-4).
+      clip_norm: global norm that gradients are clipped to (release: 1000).
+      exploration_noise: standard deviation of the action noise of the collect policy.
+      jit_compile: compiles the policies with XLA.
+      train_step_counter: counts updates.
+    """
+
+    def __init__(
+        self,
+        time_step_spec: ts.TimeStep,
+        action_spec,
+        seed: int = 0,
+        learning_rate: float = 1e-3,
+        adam_epsilon: float = 1e-4,
+        clip_norm: float = 1000.0,
+        exploration_noise: float = 0.3,
+        jit_compile: bool = False,
+        train_step_counter: tf.Variable | None = None,
+        name: str = "planet_agent",
+    ):
+        tf.Module.__init__(self, name=name)
+        image = time_step_spec.observation["image"]
+        self.world_model = wm.WorldModel(
+            action_size=action_spec.shape[0], image_shape=tuple(image.shape)
+        )
+        self.optimizer = tf.keras.optimizers.Adam(
+            learning_rate, epsilon=adam_epsilon, jit_compile=False
+        )
+        self.optimizer.build(self.world_model.trainable_variables)
+        self._seed = seed
+        self._clip_norm = clip_norm
+        make = {"world_model": self.world_model, "jit_compile": jit_compile}
+        if train_step_counter is None:
+            train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
+        super().__init__(
+            time_step_spec,
+            action_spec,
+            policies.PlanetPolicy(time_step_spec, action_spec, **make),
+            policies.PlanetPolicy(
+                time_step_spec,
+                action_spec,
+                exploration_noise=exploration_noise,
+                name="planet_collect_policy",
+                **make,
+            ),
+            train_sequence_length=None,
+            training_data_spec=chunk_spec(image.shape, action_spec.shape),
+            train_step_counter=train_step_counter,
+        )
+
+    def _train(self, experience, weights=None):
+        with tf.GradientTape() as tape:
+            info = self._loss(experience, weights, training=True)
+        variables = self.world_model.trainable_variables
+        gradients = tape.gradient(info.loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.train_step_counter.assign_add(1)
+        return info._replace(extra={**info.extra, "gradient_norm": norm})
+
+    def _loss(self, experience, weights=None, training=False):
+        if weights is not None:
+            raise ValueError("PlanetAgent takes no loss weights: every chunk counts alike")
+        stream = 0 if training else 1
+        seed = tf.stack([self._seed, 2 * tf.cast(self.train_step_counter, tf.int32) + stream])
+        loss, terms = self.world_model.loss(experience, seed)
+        return tf_agent.LossInfo(loss, {"loss": loss, **terms})
+
+
+def chunk_spec(image_shape, action_shape) -> dict[str, tf.TensorSpec]:
+    """Returns the spec of one aligned step: what replay stores and `PlanetAgent.train` takes."""
+    return {
+        "image": tf.TensorSpec(image_shape, tf.uint8, "image"),
+        "action": tf.TensorSpec(action_shape, tf.float32, "action"),
+        "reward": tf.TensorSpec([], tf.float32, "reward"),
+        "discount": tf.TensorSpec([], tf.float32, "discount"),
+        "is_first": tf.TensorSpec([], tf.bool, "is_first"),
+    }

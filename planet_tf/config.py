@@ -1,0 +1,86 @@
+"""Reads gin files and bindings, and says what is wrong with them in one message."""
+
+import contextlib
+import difflib
+import inspect
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+
+import gin
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it and the way out."""
+
+
+@contextlib.contextmanager
+def config_errors() -> Iterator[None]:
+    """Turns what goes wrong while things are built from their settings into a ConfigError."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
+    """Parses gin files in order, then bindings; later ones win.
+
+    A file's `include` is looked for beside it and in the working directory.
+
+    Raises:
+      ConfigError: for a file that is not there, a line that cannot be read, or an unknown name,
+        which is answered with the nearest right one.
+    """
+    for file in files:
+        path = pathlib.Path(file)
+        if not path.is_file():
+            near = difflib.get_close_matches(path.name, _gin_files(path.parent), 3, 0.4)
+            hint = f": did you mean {' or '.join(str(path.parent / n) for n in near)}?"
+            raise ConfigError(f"--gin_file={file}: no such file{hint if near else ''}")
+        gin.add_config_file_search_path(os.fspath(path.parent))
+    try:
+        gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
+    except (ValueError, SyntaxError, OSError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{_first_lines(error)}{_suggestion(str(error))}") from error
+
+
+def default_root_dir(files: Sequence[str]) -> str:
+    """Names a run after its gin files: gin/cheetah.gin and gin/debug.gin give runs/cheetah-debug."""
+    stems = [pathlib.Path(file).stem for file in files] or ["default"]
+    return os.path.join("runs", "-".join(stems))
+
+
+def _gin_files(directory: pathlib.Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*.gin"))
+
+
+def _first_lines(error: Exception) -> str:
+    return "\n".join(line for line in str(error).splitlines() if line.strip())
+
+
+def _suggestion(message: str) -> str:
+    """Finds the nearest right name for the unknown one that gin's message holds."""
+    configurables = {
+        configurable.name: configurable.wrapped
+        for configurable in gin.config._REGISTRY.values()  # gin has no public list of them
+        if configurable.module.startswith("planet_tf")
+    }
+    unknown = re.search(r"No configurable matching '([\w./]+)'", message)
+    if unknown:
+        wrong, known = unknown[1].split(".")[0], list(configurables)
+    else:
+        unknown = re.search(r"'?([\w.]+)'? doesn't have a parameter.*? named '?(\w+)'?", message)
+        if not unknown:
+            return ""
+        owner, wrong = unknown[1].split(".")[-1], unknown[2]
+        if owner not in configurables:
+            return ""
+        known = list(inspect.signature(configurables[owner]).parameters)
+    near = difflib.get_close_matches(wrong, known, 1, 0.4)
+    if near:
+        return f"\n{wrong!r}: did you mean {near[0]!r}?"
+    return f"\n{wrong!r} is none of: {', '.join(sorted(known))}"

@@ -1,0 +1,111 @@
+"""dm_control's tasks as pixel environments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import dm_env
+import numpy as np
+
+from planet_tf.environments import rendering
+from planet_tf.environments.pixel_environment import IMAGE_SIZE, PixelEnvironment
+
+UNLIMITED_ENV_STEPS = 1000  # an episode of a task that has no time limit of its own
+_UNBOUNDED = 1e10  # what dm_control writes for an actuator without limits
+
+
+def load_task(domain: str, task: str, seed: int | None, action_repeat: int) -> DmControlPixels:
+    """Makes the environment of one task of dm_control's suite, seen through camera 0.
+
+    Args:
+      domain: dm_control's domain, such as 'ball_in_cup'.
+      task: the domain's task, such as 'catch'.
+      seed: int in [0, 2**32) for all that is random in the task; None: random.
+      action_repeat: env steps an agent step.
+    Raises:
+      ValueError: if the action repeat does not fit into an episode.
+      RenderingError: if no rendering backend works.
+    """
+    backend = rendering.choose()  # before the import
+    from dm_control import suite
+
+    env = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(seed)})
+    if backend.software:
+        make_rendering_cheap(env.physics)
+    return DmControlPixels(env, f"{domain}_{task}", action_repeat)
+
+
+def make_rendering_cheap(physics: Any) -> None:
+    """Shrinks a dm_control physics' shadow map and frame buffer; before its first frame only.
+
+    In software this renders half as fast again or more, and the pictures look the same.
+    """
+    physics.model.vis.quality.shadowsize = 512
+    physics.model.vis.global_.offwidth = IMAGE_SIZE
+    physics.model.vis.global_.offheight = IMAGE_SIZE
+
+
+class DmControlPixels(PixelEnvironment):
+    """A dm_control environment seen as pixels; see PixelEnvironment for what it gives and takes.
+
+    Actions are mapped affinely from [-1, 1] to the task's own bounds; an actuator without bounds
+    (the lqr tasks) takes them as they are.
+    """
+
+    def __init__(self, env: dm_env.Environment, name: str, action_repeat: int):
+        """Wraps a dm_control environment, which then belongs to this object.
+
+        Args:
+          env: a dm_control.rl.control.Environment that no frame has been rendered of.
+          name: the name attribute.
+          action_repeat: env steps an agent step.
+        Raises:
+          ValueError: if the action repeat does not fit into an episode.
+        """
+        spec = env.action_spec()
+        limit = getattr(env, "_step_limit", math.inf)  # dm_control does not publish it
+        max_env_steps = UNLIMITED_ENV_STEPS if math.isinf(limit) else round(limit)
+        super().__init__(name, spec.shape[0], action_repeat, max_env_steps)
+        low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
+        high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
+        bounded = (low > -_UNBOUNDED) & (high < _UNBOUNDED)
+        self._low, self._high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+        self._env = env
+        self._camera: Any = None  # made with the first frame
+        self._closed = False
+
+    def seed(self, seed: int) -> None:
+        """Seeds all that is random in the task from the next reset on."""
+        self._env.task.random.seed(seed)
+
+    def close(self) -> None:
+        """Frees the renderer and the simulator; the environment cannot be used any more."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._camera is not None:
+            self._camera.scene.free()
+            self._camera = None
+        self._env.physics.free()
+        self._env.close()
+
+    def _start(self) -> None:
+        if self._closed:
+            raise ValueError(f"{self.name}: the environment is closed; load a new one")
+        self._env.reset()
+
+    def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
+        if self._closed:
+            raise ValueError(f"{self.name}: the environment is closed; load a new one")
+        middle, half = (self._high + self._low) / 2, (self._high - self._low) / 2
+        step = self._env.step(np.clip(middle + half * action, self._low, self._high))
+        return step.reward, step.discount if step.last() else None
+
+    def _draw(self) -> np.ndarray:
+        if self._camera is None:
+            from dm_control import mujoco
+
+            self._camera = mujoco.Camera(self._env.physics, IMAGE_SIZE, IMAGE_SIZE, camera_id=0)
+        # The camera is reused, and so is its buffer (seen upside down): copy.
+        return np.array(self._camera.render(), order="C")

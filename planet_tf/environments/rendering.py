@@ -1,0 +1,134 @@
+"""Chooses how frames are rendered off-screen, before dm_control is imported.
+
+dm_control reads MUJOCO_GL when it is imported, and an OpenGL library that failed to load cannot be
+unloaded: so each backend is tried in a process of its own. To see which one is used:
+`python -m planet_tf.environments.rendering`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import NamedTuple
+
+BACKENDS = ("egl", "osmesa")  # tried in this order unless MUJOCO_GL names one
+_ANSWER = "PLANET_TF_RENDERING"  # environment variable: the child processes of this one ask no more
+_TIMEOUT = 120  # seconds; a second or two is usual
+_SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software", re.IGNORECASE)
+_PROBE = """
+from dm_control import mujoco
+physics = mujoco.Physics.from_xml_string(
+    '<mujoco><worldbody><light pos="0 0 2"/><geom size="1"/></worldbody></mujoco>')
+assert physics.render(16, 16).any(), 'the rendered frame is black'
+try:
+    from OpenGL import GL
+    with physics.contexts.gl.make_current() as context:
+        renderer = context.call(GL.glGetString, GL.GL_RENDERER).decode()
+except Exception:
+    renderer = 'unknown'
+print('renders with', renderer, flush=True)
+"""
+
+
+class RenderingError(RuntimeError):
+    """No off-screen rendering backend works; the message says what to install."""
+
+
+class Backend(NamedTuple):
+    """A rendering backend that has rendered a frame."""
+
+    name: str  # as in MUJOCO_GL
+    renderer: str  # OpenGL's GL_RENDERER
+
+    @property
+    def software(self) -> bool:
+        """Whether frames are rendered by the CPU."""
+        return bool(_SOFTWARE.search(self.renderer))
+
+
+def choose() -> Backend:
+    """Chooses the rendering backend and tells dm_control by os.environ['MUJOCO_GL'].
+
+    It is the user's MUJOCO_GL if that is set, else EGL, else OSMesa: each has to render a frame in
+    a child process first (a second or two). The answer is remembered for this process and for those
+    that it starts. If dm_control is imported already, its choice is made and only checked.
+
+    Raises:
+      RenderingError: if none works; the message holds each one's last error line and the packages.
+    """
+    imported = sys.modules.get("dm_control._render")
+    chosen = (imported.BACKEND or "disabled") if imported else os.environ.get("MUJOCO_GL")
+    name, _, renderer = os.environ.get(_ANSWER, "").partition(":")
+    if name and name == chosen:
+        return Backend(name, renderer)
+    failures = []
+    for name in [chosen] if chosen else BACKENDS:
+        variables = {"MUJOCO_GL": name}
+        if not chosen:  # beside a MUJOCO_GL of the user's, the user's PYOPENGL_PLATFORM stands too
+            variables["PYOPENGL_PLATFORM"] = name
+        renderer, error = _try(variables)
+        if not error:
+            os.environ.update(variables)
+            os.environ[_ANSWER] = f"{name}:{renderer}"
+            return Backend(name, renderer)
+        failures.append(f"  MUJOCO_GL={name}: {error}")
+    raise RenderingError(_message(failures, bool(imported), bool(chosen)))
+
+
+def _try(variables: dict[str, str]) -> tuple[str, str]:
+    """Renders a frame in a child process; returns GL_RENDERER and '', or '' and the last error."""
+    command = [sys.executable, "-c", _PROBE]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no frame within {_TIMEOUT} seconds"
+    # Not the exit status: some drivers crash when they are unloaded, after good work.
+    found = re.search("^renders with (.*)$", done.stdout, re.MULTILINE)
+    if found:
+        return found.group(1), ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return "", lines[-1] if lines else f"the process ended with status {done.returncode}"
+
+
+def _message(failures: list[str], imported: bool, chosen: bool) -> str:
+    if imported:
+        note = "dm_control was imported before the choice: set MUJOCO_GL=egl before that import."
+    elif chosen:
+        note = "MUJOCO_GL is set, so nothing else was tried: unset it to try EGL and OSMesa."
+    else:
+        note = "Set MUJOCO_GL to egl, osmesa or glfw to choose one yourself."
+    return "\n".join(
+        [
+            "cannot render frames off-screen. What was tried:",
+            *failures,
+            "On Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri (EGL, also without a GPU)",
+            "or: apt-get install libosmesa6 (OSMesa).",
+            note,
+        ]
+    )
+
+
+def main() -> int:
+    """Prints the backend and returns 0, or prints what to install and returns 2."""
+    try:
+        backend = choose()
+    except RenderingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    where = "in software" if backend.software else "in hardware"
+    print(f"rendering {where}: MUJOCO_GL={backend.name} ({backend.renderer})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""The trained agent as a SavedModel that needs only TensorFlow to act."""
+
+import os
+import pathlib
+import shutil
+
+import tensorflow as tf
+from tf_agents.policies import policy_saver
+
+from planet_tf import policy as policies
+
+
+def export_policy(
+    policy: policies.PlanetPolicy,
+    directory: str | os.PathLike,
+    train_step: tf.Variable | None = None,
+    jit_compile: bool = False,
+) -> str:
+    """Writes encoder, RSSM and planner as one SavedModel with explicit state in and out.
+
+    Signatures: `get_initial_state(batch_size)` and `action(time step, policy state)`, for any batch
+    size. The initial state's seed is drawn anew at every call, in every process. What was in the
+    directory is replaced only when the new export is complete.
+
+    Args:
+      policy: the policy to export; its exploration noise goes with it.
+      directory: where the SavedModel is to stand.
+      train_step: variable whose value goes with it.
+      jit_compile: exports the XLA-compiled variant, which TF Serving on a GPU and TF-Java do not
+        run; it compiles once for every process and batch size.
+
+    Returns:
+      The directory.
+    """
+    target = pathlib.Path(directory)
+    new = target.with_name(target.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    # A policy of its own, so that the functions traced for export have any batch size.
+    exported = policies.PlanetPolicy(
+        policy.time_step_spec,
+        policy.action_spec,
+        policy.world_model,
+        exploration_noise=policy.exploration_noise,
+        jit_compile=jit_compile,
+    )
+    policy_saver.PolicySaver(exported, batch_size=None, train_step=train_step).save(os.fspath(new))
+    old = target.with_name(target.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return os.fspath(target)

@@ -1,0 +1,49 @@
+"""Images between the environment (uint8) and the model (float32 around zero)."""
+
+import tensorflow as tf
+
+BITS = 5
+"""Colour depth the model sees (release: 5 bits, as in Glow)."""
+
+
+def preprocess(image: tf.Tensor, noise: tf.Tensor, bits: int = BITS) -> tf.Tensor:
+    """Quantises, dequantises and centres: floor(x / 8) / 32 + U(0, 1/32) - 0.5 at 5 bits.
+
+    Args:
+      image: uint8 [..., H, W, C].
+      noise: float32 of the same shape, uniform in [0, 1); drawn afresh for every use of an image.
+      bits: colour depth kept, 1 to 8.
+
+    Returns:
+      float32 of the same shape in [-0.5, 0.5).
+
+    Raises:
+      TypeError: if the image is not uint8 (an image that is already scaled would turn black).
+    """
+    if image.dtype != tf.uint8:
+        raise TypeError(f"image must be uint8 with values 0..255, got {image.dtype.name}")
+    bins = 2**bits
+    levels = tf.floor(tf.cast(image, tf.float32) / (256 // bins))
+    return (levels + noise) / bins - 0.5
+
+
+def downscale(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Averages square blocks of pixels so that float32 [..., H, W, C] becomes [..., size, size, C].
+
+    Raises:
+      ValueError: if H or W is not a multiple of size.
+    """
+    height, width, channels = image.shape[-3:]
+    if height == width == size:
+        return image
+    if height % size or width % size:
+        raise ValueError(f"cannot average a {height}x{width} image down to {size}x{size}")
+    outer = tf.shape(image)[:-3]
+    flat = tf.reshape(image, [-1, height, width, channels])
+    small = tf.nn.avg_pool2d(flat, [height // size, width // size], height // size, "VALID")
+    return tf.reshape(small, tf.concat([outer, [size, size, channels]], 0))
+
+
+def to_uint8(image: tf.Tensor) -> tf.Tensor:
+    """Maps the model's float32 images in [-0.5, 0.5] back to uint8, clipping what lies outside."""
+    return tf.cast(tf.clip_by_value((image + 0.5) * 256.0, 0.0, 255.0), tf.uint8)

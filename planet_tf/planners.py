@@ -1,0 +1,78 @@
+"""Planning by the cross-entropy method: pure functions of a score, a noise source and shapes."""
+
+from collections.abc import Callable
+
+import gin
+import tensorflow as tf
+
+Evaluate = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""(actions float32 [B, J, H, A], iteration int32) -> scores float32 [B, J], higher is better."""
+
+Noise = Callable[[tuple[int, int, int], tf.Tensor], tf.Tensor]
+"""((J, H, A), iteration int32) -> standard normals, float32 [B, J, H, A]."""
+
+
+@gin.configurable(module="planet_tf")
+def cem(
+    evaluate: Evaluate,
+    noise: Noise,
+    batch_size: int | tf.Tensor,
+    action_size: int,
+    horizon: int = 12,
+    candidates: int = 1000,
+    elites: int = 100,
+    iterations: int = 10,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fits a diagonal Gaussian over action sequences to its best samples (paper algorithm 2).
+
+    Starts from mean 0 and std 1 at every decision, clips candidates to [-1, 1], and refits with the
+    elites' mean and std = sqrt(population variance + 1e-6). A score that is not finite ranks last.
+
+    Args:
+      evaluate: scores candidates; see `Evaluate`.
+      noise: draws the candidates' noise; see `Noise`.
+      batch_size: B, decisions planned at once, independently.
+      action_size: A.
+      horizon: H, in agent steps.
+      candidates: J, sequences sampled in an iteration.
+      elites: K, best candidates that the distribution is refitted to.
+      iterations: I.
+
+    Returns:
+      mean, std: float32 [B, H, A] of the last fit; mean[:, 0] is the action to take.
+
+    Raises:
+      ValueError: if a count is not positive or there are more elites than candidates.
+    """
+    counts = {"horizon": horizon, "candidates": candidates, "elites": elites}
+    counts["iterations"] = iterations
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"cem.{name} must be at least 1, got {value}")
+    if elites > candidates:
+        raise ValueError(f"cem.elites ({elites}) must not exceed cem.candidates ({candidates})")
+
+    def improve(i, mean, std):
+        samples = noise((candidates, horizon, action_size), i)
+        actions = tf.clip_by_value(mean[:, None] + std[:, None] * samples, -1.0, 1.0)
+        scores = evaluate(actions, i)
+        scores = tf.where(tf.math.is_finite(scores), scores, scores.dtype.min)
+        _, best = tf.math.top_k(scores, elites, sorted=False)
+        elite_actions = tf.gather(actions, best, batch_dims=1)
+        mean, variance = tf.nn.moments(elite_actions, 1)
+        return i + 1, mean, tf.sqrt(variance + 1e-6)
+
+    shape = tf.stack([batch_size, horizon, action_size])
+    static = [batch_size if isinstance(batch_size, int) else None, horizon, action_size]
+    _, mean, std = tf.while_loop(
+        lambda i, *_: i < iterations,
+        improve,
+        (
+            tf.constant(0),
+            tf.ensure_shape(tf.zeros(shape), static),
+            tf.ensure_shape(tf.ones(shape), static),
+        ),
+        parallel_iterations=1,
+        maximum_iterations=iterations,
+    )
+    return mean, std

@@ -1,0 +1,188 @@
+"""The agent's policy: filter the image, plan in latent space, act (paper section 2).
+
+`PlanetPolicy` is a TFPolicy whose whole memory, its random state included, is its policy state;
+`PlanetPyPolicy` is the same compiled for driving PyEnvironments.
+"""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.policies import py_tf_eager_policy, tf_policy
+from tf_agents.trajectories import policy_step, time_step as ts
+
+from planet_tf import planners, world_model as wm
+
+
+def _row_noise(draw, shape, seeds: tf.Tensor) -> tf.Tensor:
+    """Draws [B, *shape], each row from its own seed: a row acts in a batch as it would alone."""
+    if seeds.shape[0] == 1:
+        return draw(shape, seeds[0])[None]
+    return tf.map_fn(lambda seed: draw(shape, seed), seeds, fn_output_signature=tf.float32)
+
+
+def _split_rows(seeds: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """Splits seeds, int32 [B, 2], into `count` times [B, 2]."""
+    return tf.unstack(tf.map_fn(lambda seed: wm.split_seed(seed, count), seeds), count, axis=1)
+
+
+class PlanetPolicy(tf_policy.TFPolicy):
+    """Plans every action anew with the cross-entropy method.
+
+    The policy state is a dict of `deter` [B, D], `stoch` [B, S], `action` [B, A] (the action that
+    was executed last, exploration noise included) and `seed` int32 [B, 2]. A row whose time step is
+    FIRST starts from zeros whatever its state says; its seed goes on. Two calls with the same time
+    step and state return the same action.
+
+    Args:
+      time_step_spec: observations are a dict with `image`, uint8 [H, W, C].
+      action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
+      world_model: the model to plan with; its variables are shared, not copied.
+      exploration_noise: standard deviation of the Gaussian added to the action, which is clipped
+        afterwards (collecting: 0.3, evaluating: 0).
+      jit_compile: compiles filter and planner with XLA (gains on a GPU, loses on a CPU).
+
+    Raises:
+      ValueError: if the action spec is not one vector in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        time_step_spec: ts.TimeStep,
+        action_spec,
+        world_model: wm.WorldModel,
+        exploration_noise: float = 0.0,
+        jit_compile: bool = False,
+        name: str = "planet_policy",
+    ):
+        low, high = getattr(action_spec, "minimum", None), getattr(action_spec, "maximum", None)
+        if len(getattr(action_spec, "shape", ())) != 1 or not (
+            np.all(low == np.float32(-1)) and np.all(high == np.float32(1))
+        ):
+            raise ValueError(f"actions must be one bounded vector in [-1, 1], got {action_spec}")
+        cell = world_model.cell
+        super().__init__(
+            time_step_spec,
+            action_spec,
+            policy_state_spec={
+                "deter": tf.TensorSpec([cell.deter_size], tf.float32, "deter"),
+                "stoch": tf.TensorSpec([cell.stoch_size], tf.float32, "stoch"),
+                "action": tf.TensorSpec(action_spec.shape, tf.float32, "previous_action"),
+                "seed": tf.TensorSpec([2], tf.int32, "seed"),
+            },
+            # Rows are reset below: TF-Agents' reset would also draw a new seed.
+            automatic_state_reset=False,
+            name=name,
+        )
+        self.world_model = world_model
+        self.exploration_noise = exploration_noise
+        self._decide_fn = tf.function(self._decide, autograph=False, jit_compile=jit_compile)
+
+    def _variables(self):
+        return self.world_model.variables
+
+    def _get_initial_state(self, batch_size):
+        # The raw operation: seeds of 0 mean a new random stream in every process, even after
+        # tf.random.set_seed, which the usual functions would bake into an exported policy.
+        limits = tf.int32.min, tf.int32.max
+        seed = tf.raw_ops.RandomUniformInt(
+            shape=tf.stack([batch_size, 2]), minval=limits[0], maxval=limits[1], seed=0, seed2=0
+        )
+        return self._state_with(tf.reshape(seed, [-1, 2]))
+
+    def initial_state(self, batch_size: int, seed: tf.Tensor):
+        """Returns an initial policy state whose random state is decided by `seed`, int32 [2]."""
+        return self._state_with(
+            tf.random.stateless_uniform(
+                [batch_size, 2], seed, tf.int32.min, tf.int32.max, tf.int32, alg="philox"
+            )
+        )
+
+    def _state_with(self, seed):
+        batch_size = tf.shape(seed)[0]
+        action = tf.zeros([batch_size, self.world_model.action_size])
+        return {**self.world_model.cell.initial_state(batch_size), "action": action, "seed": seed}
+
+    def _distribution(self, time_step, policy_state):
+        raise NotImplementedError("planning gives an action, not a distribution: call action()")
+
+    def _action(self, time_step, policy_state, seed=None):
+        if seed is not None:
+            raise ValueError("set policy_state['seed'] in place of seed=: it is the random state")
+        action, state = self._decide_fn(
+            time_step.observation["image"], time_step.is_first(), policy_state
+        )
+        return policy_step.PolicyStep(action, state, ())
+
+    def _decide(self, image, is_first, policy_state):
+        model = self.world_model
+        batch_size = image.shape[0] or tf.shape(image)[0]
+        next_seed, image_seed, stoch_seed, plan_seed, noise_seed = _split_rows(
+            policy_state["seed"], 5
+        )
+        image_noise = _row_noise(wm.stateless_uniform, model.image_shape, image_seed)
+        state = model.step(
+            model.preprocess(image, image_noise),
+            policy_state["action"],
+            is_first,
+            {key: policy_state[key] for key in ("deter", "stoch")},
+            _row_noise(wm.stateless_normal, [model.cell.stoch_size], stoch_seed),
+        )
+        mean, _ = self._plan(state, batch_size, plan_seed)
+        action = mean[:, 0]
+        if self.exploration_noise:
+            noise = _row_noise(wm.stateless_normal, [model.action_size], noise_seed)
+            action = tf.clip_by_value(action + self.exploration_noise * noise, -1.0, 1.0)
+        action = tf.ensure_shape(action, [image.shape[0], model.action_size])
+        return action, {**state, "action": action, "seed": next_seed}
+
+    def _plan(self, state, batch_size, seeds):
+        """Runs the planner from one posterior sample, which all candidates share."""
+        model = self.world_model
+        action_seed, rollout_seed = _split_rows(seeds, 2)
+
+        def at(seeds, i):
+            fold_in = tf.random.experimental.stateless_fold_in
+            return tf.map_fn(lambda seed: fold_in(seed, i, alg="philox"), seeds)
+
+        def noise(shape, i):
+            return _row_noise(wm.stateless_normal, shape, at(action_seed, i))
+
+        def evaluate(actions, i):
+            candidates, horizon, action_size = actions.shape[1:]
+            shape = [candidates, horizon, model.cell.stoch_size]
+            rollout_noise = _row_noise(wm.stateless_normal, shape, at(rollout_seed, i))
+            returns = model.imagined_return(
+                {key: tf.repeat(value, candidates, 0) for key, value in state.items()},
+                tf.reshape(actions, [-1, horizon, action_size]),
+                tf.reshape(rollout_noise, [-1, *shape[1:]]),
+            )
+            return tf.reshape(returns, [-1, candidates])
+
+        return planners.cem(evaluate, noise, batch_size, model.action_size)
+
+
+class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):
+    """A PlanetPolicy as a PyPolicy, compiled with tf.function; counts the time of its decisions."""
+
+    def __init__(self, policy: PlanetPolicy, batch_time_steps: bool = True):
+        super().__init__(policy, use_tf_function=True, batch_time_steps=batch_time_steps)
+        self._decisions = 0
+        self._seconds = 0.0
+
+    def initial_state(self, seed: tf.Tensor, batch_size: int = 1):
+        """Returns an initial policy state whose random state is decided by `seed`, int32 [2]."""
+        return self._policy.initial_state(batch_size, seed)
+
+    def _action(self, time_step, policy_state, seed=None):
+        start = time.perf_counter()
+        step = super()._action(time_step, policy_state, seed)
+        self._seconds += time.perf_counter() - start
+        self._decisions += 1
+        return step
+
+    def pop_decision_ms(self) -> float:
+        """Returns the mean time of a decision since the last call, in milliseconds."""
+        mean = 1000 * self._seconds / max(self._decisions, 1)
+        self._decisions, self._seconds = 0, 0.0
+        return mean

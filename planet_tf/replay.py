@@ -1,0 +1,228 @@
+"""Experience: whole episodes on the CPU and on disk, chunks of them for training.
+
+The buffer is TF-Agents' EpisodicReplayBuffer; what is added here is the alignment of actions with
+the images they led to, one file an episode, and sampling that depends on a seed alone.
+
+Costs: a frame takes 12,288 bytes of memory as 64x64 pixels plus 4 A + 9 bytes, so that an episode
+of 125 agent steps (cartpole) is 1.6 MB and one of 500 (walker) 6.2 MB; on disk, compressed, about a
+fifth of it. `ReplayBuffer.capacity` bounds both: beyond it the oldest episode goes.
+"""
+
+import os
+import pathlib
+import sys
+import zipfile
+from collections.abc import Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tf_agents.replay_buffers import episodic_replay_buffer
+from tf_agents.trajectories import policy_step, time_step as ts
+
+Episode = dict[str, np.ndarray]
+"""An aligned episode of T decisions and T+1 frames; see `align`."""
+
+Transition = tuple[ts.TimeStep, policy_step.PolicyStep, ts.TimeStep]
+
+
+def align(transitions: Sequence[Transition]) -> Episode:
+    """Pairs every image with the action and reward that LED TO it; the one place this is done.
+
+    A TF-Agents transition holds (image_t, action_t, reward_{t+1}, image_{t+1}). PlaNet wants
+    step t to be (action_{t-1}, image_t, reward_t), step 0 having zero action and zero reward.
+
+    Args:
+      transitions: the T transitions of one episode, unbatched, in order.
+
+    Returns:
+      image uint8 [T+1, H, W, C], action float32 [T+1, A], reward float32 [T+1],
+      discount float32 [T+1], is_first bool [T+1].
+
+    Raises:
+      ValueError: if the transitions are not one episode from its FIRST step on.
+    """
+    if not transitions or not transitions[0][0].is_first():
+        raise ValueError("an episode must begin with a FIRST time step")
+    if any(step.is_first() for step, _, _ in transitions[1:]):
+        raise ValueError("the transitions hold more than one episode")
+    first = transitions[0][0]
+    actions = [np.asarray(step.action, np.float32) for _, step, _ in transitions]
+    after = [time_step for _, _, time_step in transitions]
+    return {
+        "image": np.stack([first.observation["image"], *(s.observation["image"] for s in after)]),
+        "action": np.stack([np.zeros_like(actions[0]), *actions]),
+        "reward": np.array([0.0, *(s.reward for s in after)], np.float32),
+        "discount": np.array([1.0, *(s.discount for s in after)], np.float32),
+        "is_first": np.arange(len(after) + 1) == 0,
+    }
+
+
+class EpisodeRecorder:
+    """A transition observer for TF-Agents drivers: gathers transitions, hands over episodes."""
+
+    def __init__(self):
+        self._transitions: list[Transition] = []
+        self.episodes: list[Episode] = []
+
+    def __call__(self, transition: Transition) -> None:
+        self._transitions.append(transition)
+        if transition[2].is_last():
+            self.episodes.append(align(self._transitions))
+            self._transitions = []
+
+
+@gin.configurable(module="planet_tf")
+class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
+    """Whole episodes in memory and one file an episode in a directory, refilled from it on start.
+
+    Args:
+      data_spec: spec of one step; see `agent.chunk_spec`.
+      directory: where the episodes' files are, NNNNNN-FRAMES.npz; made if it is missing.
+      capacity: episodes kept, in memory and on disk.
+    """
+
+    def __init__(self, data_spec, directory: str | os.PathLike, capacity: int = 2000):
+        super().__init__(
+            data_spec,
+            capacity,
+            begin_episode_fn=lambda steps: True,
+            end_episode_fn=lambda steps: True,
+        )
+        self._directory = pathlib.Path(directory)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._add_fn = tf.function(self._add, autograph=False)
+        self.num_episodes = 0
+        """Episodes ever added, those that were dropped for capacity included."""
+        for path in self._files()[-capacity:]:
+            self._load(path)
+
+    def add_episode(self, episode: Episode) -> None:
+        """Writes an episode to disk (whole or not at all), then adds it to the memory.
+
+        Raises:
+          ValueError: if a part is missing or has another shape or dtype than the spec.
+        """
+        self._check(episode)
+        path = self._directory / f"{self.num_episodes:06d}-{len(episode['reward'])}.npz"
+        torn = path.with_suffix(".tmp")
+        with open(torn, "wb") as file:
+            np.savez_compressed(file, **episode)
+            file.flush()
+            os.fsync(file.fileno())
+        torn.rename(path)
+        self._add_fn(episode)
+        self.num_episodes += 1
+        for old in self._files()[: -self._capacity]:
+            old.unlink()
+
+    def episode_file(self, number: int) -> Episode:
+        """Reads back episode `number` (0 is the first ever added) from disk."""
+        (path,) = self._directory.glob(f"{number:06d}-*.npz")
+        return _read(path)
+
+    def sample(self, seed: tf.Tensor, batch_size: int, chunk_length: int) -> dict[str, tf.Tensor]:
+        """Draws chunks: an episode uniformly, then an offset in it uniformly.
+
+        Args:
+          seed: int32 [2]; the same seed and contents give the same batch.
+          batch_size: B.
+          chunk_length: L; shorter episodes are passed over.
+
+        Returns:
+          One batch of the data spec's structure, [B, L, ...].
+
+        Raises:
+          tf.errors.InvalidArgumentError: if no episode is long enough.
+        """
+        with tf.device(self._device):
+            rows = tf.where(self._episode_lengths >= chunk_length)[:, 0]
+            count = tf.size(rows)
+            message = f"no episode in {self._directory} has the {chunk_length} frames of a chunk"
+            with tf.control_dependencies([tf.debugging.assert_positive(count, message)]):
+                draws = tf.random.stateless_uniform([2, batch_size], seed, alg="philox")
+            rows = tf.gather(rows, _uniform_index(draws[0], count))
+            spare = tf.gather(self._episode_lengths, rows) - chunk_length
+            offsets = _uniform_index(draws[1], tf.cast(spare, tf.int32) + 1)
+            spec = self._data_spec
+            chunks = tf.map_fn(
+                lambda at: self._chunk(*at, chunk_length),
+                (rows, offsets),
+                fn_output_signature=tf.nest.map_structure(
+                    lambda s: tf.TensorSpec([chunk_length, *s.shape], s.dtype), spec
+                ),
+                parallel_iterations=1,
+            )
+            return tf.nest.map_structure(
+                lambda x, s: tf.ensure_shape(x, [batch_size, chunk_length, *s.shape]), chunks, spec
+            )
+
+    def chunks(
+        self, seed: int, start: int, count: int, batch_size: int, chunk_length: int
+    ) -> tf.data.Dataset:
+        """Returns the batches of updates start, ..., start + count - 1, prefetched.
+
+        The batch of an update depends on `seed`, its number and the buffer's contents alone. Make a
+        dataset for every stretch without additions: prefetching must not race with `add_episode`.
+        """
+        dataset = tf.data.Dataset.range(start, start + count)
+        dataset = dataset.map(
+            lambda i: self.sample(tf.stack([seed, tf.cast(i, tf.int32)]), batch_size, chunk_length)
+        )
+        if tf.config.list_logical_devices("GPU"):
+            return dataset.apply(tf.data.experimental.prefetch_to_device("/gpu:0", 2))
+        return dataset.prefetch(1)
+
+    def _chunk(self, row, offset, chunk_length):
+        indices = offset + tf.range(chunk_length)
+        return tf.nest.map_structure(
+            lambda steps, spec: tf.raw_ops.TensorListGather(
+                input_handle=steps,
+                indices=indices,
+                element_shape=spec.shape,
+                element_dtype=spec.dtype,
+            ),
+            self._data_table.get_episode_lists(row),
+            self._data_spec,
+        )
+
+    def _add(self, episode):
+        return self.add_sequence(episode, self.create_episode_ids())
+
+    def _check(self, episode: Episode) -> None:
+        if episode.keys() != self._data_spec.keys():
+            raise ValueError(f"an episode has {sorted(self._data_spec)}, got {sorted(episode)}")
+        for key, spec in self._data_spec.items():
+            value = episode[key]
+            expected = (len(episode["reward"]), *spec.shape)
+            if value.shape != expected or value.dtype != spec.dtype.as_numpy_dtype:
+                raise ValueError(
+                    f"episode[{key!r}] must be {spec.dtype.name} {expected}, "
+                    f"got {value.dtype} {value.shape}"
+                )
+
+    def _files(self) -> list[pathlib.Path]:
+        return sorted(self._directory.glob("*-*.npz"))
+
+    def _load(self, path: pathlib.Path) -> None:
+        try:
+            episode = _read(path)
+            self._check(episode)
+        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            aside = path.with_suffix(".bad")
+            path.rename(aside)
+            print(f"replay: {path} is no episode ({error}); kept as {aside.name}", file=sys.stderr)
+            return
+        self._add_fn(episode)
+        self.num_episodes = int(path.name.split("-")[0]) + 1
+
+
+def _read(path: pathlib.Path) -> Episode:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def _uniform_index(draw: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Maps uniforms in [0, 1) to indices in [0, count)."""
+    index = tf.cast(draw * tf.cast(count, tf.float32), tf.int32)
+    return tf.minimum(index, count - 1)  # rounding up to count is possible in float32

@@ -1,0 +1,188 @@
+"""The recurrent state-space model as a Keras recurrent cell (paper section 3, blog figure 2c).
+
+    deter_t = f(deter_{t-1}, stoch_{t-1}, action_t)      deterministic state
+    stoch_t ~ p(stoch_t | deter_t)                       prior
+    stoch_t ~ q(stoch_t | deter_t, embed_t)              posterior
+
+`action_t` is the action that led to `image_t`. A state is a dict of `deter` [..., D] and `stoch`
+[..., S]. Samples are `mean + std * noise` with the noise handed in, so that everything here is a
+pure function: the same in eager code, in a `tf.function` and under XLA.
+"""
+
+import gin
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+State = dict[str, tf.Tensor]
+
+
+def features(state: State) -> tf.Tensor:
+    """Returns feat = concat(stoch, deter), float32 [..., S + D]: the input of every head."""
+    return tf.concat([state["stoch"], state["deter"]], -1)
+
+
+def _distribution(mean: tf.Tensor, std: tf.Tensor) -> tfd.Distribution:
+    return tfd.Independent(tfd.Normal(mean, std), 1)
+
+
+def _gate_bias_one(shape, dtype=None):
+    """Starts the GRU's update and reset gates at bias 1 and its candidate at 0 (Keras: z, r, h)."""
+    units = shape[0] // 3
+    return tf.concat([tf.ones([2 * units], dtype), tf.zeros([units], dtype)], 0)
+
+
+@gin.configurable(module="planet_tf")
+class RSSMCell(tf.keras.layers.Layer):
+    """One step of the RSSM, for `tf.keras.layers.RNN` and for acting.
+
+    As a Keras cell it takes a dict of `action` [B, A], `noise` [B, S], `is_first` [B, 1] and, when
+    there are images, `embed` [B, E]; without `embed` the step is taken in imagination. It puts out
+    a dict of `deter`, `stoch` and the `mean` and `std` of the distribution that stoch was drawn
+    from. (Keras cannot carry distribution objects through a loop: the methods below build them.)
+
+    Args:
+      stoch_size: S.
+      deter_size: D, units of the GRU.
+      hidden_size: units of the dense layers before the GRU, the prior and the posterior.
+      min_std: added to the softplus of every standard deviation.
+    """
+
+    def __init__(
+        self,
+        stoch_size: int = 30,
+        deter_size: int = 200,
+        hidden_size: int = 200,
+        min_std: float = 0.1,
+        name: str = "rssm",
+    ):
+        super().__init__(name=name)
+        self.stoch_size = stoch_size
+        self.deter_size = deter_size
+        # A 1-tuple around the dict: Keras 2.15 takes no bare dict of states.
+        self.state_size = ({"deter": deter_size, "stoch": stoch_size},)
+        self._min_std = min_std
+        dense = tf.keras.layers.Dense
+        self._transition_hidden = dense(hidden_size, activation="relu", name="transition_hidden")
+        self._gru = tf.keras.layers.GRUCell(
+            deter_size, reset_after=False, bias_initializer=_gate_bias_one, name="gru"
+        )
+        self._prior_hidden = dense(hidden_size, activation="relu", name="prior_hidden")
+        self._prior_out = dense(2 * stoch_size, name="prior_out")
+        self._posterior_hidden = dense(hidden_size, activation="relu", name="posterior_hidden")
+        self._posterior_out = dense(2 * stoch_size, name="posterior_out")
+
+    # One step.
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> State:
+        """Returns the zero state that every episode and every chunk starts from."""
+        return {
+            "deter": tf.zeros([batch_size, self.deter_size]),
+            "stoch": tf.zeros([batch_size, self.stoch_size]),
+        }
+
+    def transition(self, state: State, action: tf.Tensor) -> tf.Tensor:
+        """Returns the next deter [B, D] = GRU(deter, relu(dense(stoch, action)))."""
+        x = self._transition_hidden(tf.concat([state["stoch"], action], -1))
+        deter, _ = self._gru(x, [state["deter"]])
+        return deter
+
+    def prior(self, deter: tf.Tensor) -> tfd.Distribution:
+        """Returns p(stoch | deter): batch shape [...], event shape [S]; deter [..., D]."""
+        return _distribution(*self._mean_std(self._prior_out(self._prior_hidden(deter))))
+
+    def posterior(self, deter: tf.Tensor, embed: tf.Tensor) -> tfd.Distribution:
+        """Returns q(stoch | deter, embed): batch shape [...], event [S]; embed [..., E]."""
+        hidden = self._posterior_hidden(tf.concat([deter, embed], -1))
+        return _distribution(*self._mean_std(self._posterior_out(hidden)))
+
+    def _mean_std(self, out: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mean, std = tf.split(out, 2, -1)
+        return mean, tf.nn.softplus(std) + self._min_std
+
+    def call(self, inputs: dict[str, tf.Tensor], states: tuple[State]):
+        """Takes one step; see the class."""
+        keep = 1.0 - inputs["is_first"]
+        state = {key: value * keep for key, value in states[0].items()}
+        deter = self.transition(state, inputs["action"] * keep)
+        if "embed" in inputs:
+            latent = self.posterior(deter, inputs["embed"])
+        else:
+            latent = self.prior(deter)
+        mean, std = latent.distribution.loc, latent.distribution.scale
+        state = {"deter": deter, "stoch": mean + std * inputs["noise"]}
+        return {**state, "mean": mean, "std": std}, (state,)
+
+    # A chunk.
+
+    def observe(
+        self,
+        embed: tf.Tensor,
+        action: tf.Tensor,
+        is_first: tf.Tensor,
+        noise: tf.Tensor,
+        state: State | None = None,
+    ) -> tuple[tfd.Distribution, tfd.Distribution, State]:
+        """Filters a chunk into posteriors and the priors that predicted them (paper eq. 3-4).
+
+        Args:
+          embed: float32 [B, L, E].
+          action: float32 [B, L, A] in [-1, 1]; action[:, t] led to the image of step t.
+          is_first: bool [B, L]; True resets the latent state (and the action) before the step.
+          noise: float32 [B, L, S], standard normal.
+          state: the state before the chunk; zeros if None.
+
+        Returns:
+          posterior, prior: distributions over stoch, batch shape [B, L], event shape [S].
+          states: deter [B, L, D] and stoch [B, L, S] drawn from the posterior.
+
+        Raises:
+          ValueError: if B or L differ.
+        """
+        inputs = {"embed": embed, "action": action, "noise": noise}
+        out = self._unroll(inputs, is_first, state)
+        states = {"deter": out["deter"], "stoch": out["stoch"]}
+        # The prior needs only deter, so all its steps are one batch outside the recurrence.
+        return _distribution(out["mean"], out["std"]), self.prior(out["deter"]), states
+
+    def imagine(
+        self, action: tf.Tensor, noise: tf.Tensor, state: State, unroll: bool = False
+    ) -> tuple[tfd.Distribution, State]:
+        """Rolls the prior forward without images.
+
+        Args:
+          action: float32 [B, L, A]; action[:, t] leads to step t.
+          noise: float32 [B, L, S], standard normal.
+          state: the state to start from, deter [B, D] and stoch [B, S].
+          unroll: builds one graph of all L steps in place of a loop (faster for a short horizon).
+
+        Returns:
+          prior: distribution over stoch, batch shape [B, L], event shape [S].
+          states: deter [B, L, D] and stoch [B, L, S] drawn from the prior.
+
+        Raises:
+          ValueError: if B or L differ.
+        """
+        is_first = tf.zeros(tf.shape(action)[:2], tf.bool)
+        is_first = tf.ensure_shape(is_first, action.shape[:2])
+        out = self._unroll({"action": action, "noise": noise}, is_first, state, unroll)
+        states = {"deter": out["deter"], "stoch": out["stoch"]}
+        return _distribution(out["mean"], out["std"]), states
+
+    def _unroll(self, inputs, is_first, state, unroll=False):
+        shapes = {key: value.shape[:2] for key, value in {**inputs, "is_first": is_first}.items()}
+        if any(not a.is_compatible_with(b) for a in shapes.values() for b in shapes.values()):
+            raise ValueError(f"the leading dimensions [B, L] of a chunk must agree, got {shapes}")
+        inputs = {**inputs, "is_first": tf.cast(is_first, tf.float32)[..., None]}
+        if state is None:
+            state = self.initial_state(tf.shape(is_first)[0])
+        if unroll:  # by hand: Keras's own unrolled loop takes no dict of inputs
+            outputs = []
+            for t in range(is_first.shape[1]):
+                step = {key: value[:, t] for key, value in inputs.items()}
+                out, (state,) = self(step, (state,))
+                outputs.append(out)
+            return tf.nest.map_structure(lambda *steps: tf.stack(steps, 1), *outputs)
+        # The RNN layer has no variables of its own, so that it need not be kept (and tracked twice).
+        return tf.keras.layers.RNN(self, return_sequences=True)(inputs, initial_state=(state,))

@@ -1,0 +1,128 @@
+"""What a run says while it goes: TensorBoard, JSON lines, and a line or a bar on the terminal."""
+
+import datetime
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+
+import tensorflow as tf
+import tqdm
+
+from planet_tf import images
+
+
+class Summaries:
+    """Writes scalars to TensorBoard and, the same ones, as JSON lines to `scalars.jsonl`.
+
+    Args:
+      root_dir: the run's directory; event files go to its `tensorboard` folder.
+    """
+
+    def __init__(self, root_dir: str | os.PathLike):
+        root = pathlib.Path(root_dir)
+        self._writer = tf.summary.create_file_writer(os.fspath(root / "tensorboard"))
+        self._lines = open(root / "scalars.jsonl", "a", encoding="utf-8")
+
+    def scalars(self, step: int, values: dict[str, float], **counters: int) -> None:
+        """Writes values by tag.
+
+        Args:
+          step: the tags' x axis in TensorBoard.
+          values: one number a tag.
+          **counters: further columns of the JSON line, such as env_steps.
+        """
+        with self._writer.as_default(step=step):
+            for tag, value in values.items():
+                tf.summary.scalar(tag, value)
+        # JSON knows no NaN.
+        numbers = {tag: v if math.isfinite(v) else None for tag, v in values.items()}
+        line = {"time": round(time.time(), 3), **counters, **numbers}
+        self._lines.write(json.dumps(line) + "\n")
+
+    def text(self, tag: str, text: str, step: int) -> None:
+        """Writes text, shown as it is."""
+        with self._writer.as_default(step=step):
+            tf.summary.text(tag, "".join(f"    {line}\n" for line in text.splitlines()))
+
+    def image(self, tag: str, image: tf.Tensor, step: int) -> None:
+        """Writes one picture, uint8 [H, W, 3]."""
+        with self._writer.as_default(step=step):
+            tf.summary.image(tag, image[None])
+
+    def flush(self) -> None:
+        """Makes everything written so far visible to readers."""
+        self._writer.flush()
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        self.flush()
+        self._writer.close()
+        self._lines.close()
+
+
+def prediction_strip(prediction: dict[str, tf.Tensor], columns: int = 15) -> tf.Tensor:
+    """Draws a prediction: rows real, model and difference, a column a step.
+
+    Args:
+      prediction: of `WorldModel.predict`; its first chunk is drawn.
+      columns: steps shown, evenly spaced over the chunk.
+
+    Returns:
+      uint8 [3 H, columns * W, 3].
+    """
+    length = prediction["image"].shape[1]
+    steps = tf.cast(tf.round(tf.linspace(0.0, length - 1.0, min(columns, length))), tf.int32)
+    real = tf.gather(prediction["target"][0], steps)
+    model = tf.gather(prediction["image"][0], steps)
+    rows = [real, tf.clip_by_value(model, -0.5, 0.5), (model - real) / 2]
+    return tf.concat([tf.concat(tf.unstack(images.to_uint8(row)), 1) for row in rows], 0)
+
+
+class Progress:
+    """Progress in episodes: a bar on a terminal, plain lines elsewhere (at least one a minute)."""
+
+    def __init__(self, episodes: int, done: int, seconds_between_lines: float = 60.0):
+        self._episodes, self._first = episodes, done
+        self._start = self._last_line = time.monotonic()
+        self._seconds_between_lines = seconds_between_lines
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(total=episodes, initial=done, unit="episode", dynamic_ncols=True)
+
+    def within(self, what: str, done: int, total: int) -> None:
+        """Shows how far the present episode's work is."""
+        if self._bar is not None:
+            self._bar.set_description(f"{what} {done}/{total}")
+        elif time.monotonic() - self._last_line > self._seconds_between_lines:
+            self._print(f"  {what} {done}/{total}")
+
+    def episode(self, done: int, text: str) -> None:
+        """Shows that `done` episodes are complete, with a line of results."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+            self._bar.update(done - self._bar.n)
+            return
+        spent = time.monotonic() - self._start
+        left = spent / max(done - self._first, 1) * (self._episodes - done)
+        left_text = datetime.timedelta(seconds=round(left))
+        self._print(f"episode {done}/{self._episodes} | {text} | {left_text} left")
+
+    def say(self, text: str) -> None:
+        """Prints a line of its own."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            self._print(text)
+
+    def close(self) -> None:
+        """Leaves the terminal in order."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _print(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,325 @@
+"""Training: Algorithm 1 of the paper, and what is set up around it."""
+
+import pathlib
+import time
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tf_agents.metrics import py_metrics
+from tf_agents.policies import random_py_policy
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts, trajectory
+
+from planet_tf import agent as agents, environments, evaluation, export, summaries
+from planet_tf import checkpoints, config, policy as policies, replay as replays
+
+# Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
+# draws what it would have drawn.
+_WEIGHTS, _UPDATES, _REPLAY, _COLLECT, _HELDOUT, _EVALUATION = range(6)
+
+CONTEXT = 5
+"""Images that open-loop predictions may see (paper figure 3)."""
+
+
+@gin.configurable(module="planet_tf")
+def train(
+    root_dir: str,
+    task: str = gin.REQUIRED,
+    seed: int = 0,
+    episodes: int = 1000,
+    seed_episodes: int = 5,
+    heldout_episodes: int = 5,
+    updates_per_episode: int = 100,
+    batch_size: int = 50,
+    chunk_length: int = 50,
+    evaluate_every: int = 10,
+    evaluation_episodes: int = 1,
+    checkpoint_every: int = 10,
+    jit_compile: bool | None = None,
+) -> None:
+    """Trains an agent (paper algorithm 1); goes on where the run in `root_dir` stopped.
+
+    Args:
+      root_dir: the run's directory: checkpoints, episodes, tensorboard, scalars.jsonl, policy.
+      task: name of the environment; see `environments.load`.
+      seed: decides everything random.
+      episodes: ends the run, seed episodes included.
+      seed_episodes: episodes of uniform random actions before the first update.
+      heldout_episodes: random episodes that are never trained on, for the test losses.
+      updates_per_episode: updates before each collected episode.
+      batch_size, chunk_length: B and L of an update.
+      evaluate_every: episodes between evaluations, which add no exploration noise.
+      evaluation_episodes: episodes of an evaluation; they join the held-out ones.
+      checkpoint_every: episodes between checkpoints; the policy is exported with each.
+      jit_compile: compiles updates and policies with XLA; None: on a GPU.
+
+    Raises:
+      ConfigError: if a setting cannot be used; nothing has been written then.
+      FloatingPointError: if the loss or a gradient is not finite; the last checkpoint is good.
+    """
+    with config.config_errors():
+        environments.check_name(task)
+        _check_counts(locals())
+        run = _Run(root_dir, task, seed, batch_size, chunk_length, jit_compile)
+        run.open(episodes)
+
+    while run.episodes < seed_episodes:
+        run.collect_random()
+    while run.heldout.num_episodes < heldout_episodes:
+        run.hold_out_random()
+
+    while run.episodes < episodes:
+        run.fit(updates_per_episode)
+        run.collect()
+        last = run.episodes >= episodes
+        if last or run.episodes % evaluate_every == 0:
+            run.evaluate(evaluation_episodes)
+        if last or run.episodes % checkpoint_every == 0:
+            run.save()
+    run.close()
+
+
+class _Run:
+    """The parts of a run, and the acts that `train` is made of. All state is in the parts."""
+
+    def __init__(self, root_dir, task, seed, batch_size, chunk_length, jit_compile):
+        """Builds what needs no directory, and tries it: one decision, one traced update."""
+        self.root = pathlib.Path(root_dir)
+        self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
+        if jit_compile is None:
+            jit_compile = bool(tf.config.list_logical_devices("GPU"))
+        self.env = environments.load(task)
+        if chunk_length > self.env.max_steps + 1:
+            raise config.ConfigError(
+                f"train.chunk_length ({chunk_length}) exceeds the {self.env.max_steps + 1} frames "
+                f"of an episode of {task} at action repeat {self.env.action_repeat}"
+            )
+        tf.keras.utils.set_random_seed(self._word(_WEIGHTS))
+        self.agent = agents.PlanetAgent(
+            ts.time_step_spec(tensor_spec.from_spec(self.env.observation_spec())),
+            tensor_spec.from_spec(self.env.action_spec()),
+            seed=self._word(_UPDATES),
+            jit_compile=jit_compile,
+        )
+        self._update = tf.function(self.agent.train, jit_compile=jit_compile)
+        self._loss = tf.function(self.agent.loss, jit_compile=jit_compile)
+        self._predict = tf.function(self.agent.world_model.predict, jit_compile=jit_compile)
+        self.collect_policy = policies.PlanetPyPolicy(self.agent.collect_policy)
+        self.policy = policies.PlanetPyPolicy(self.agent.policy)
+        self.collect_policy.action(self.env.reset(), self.collect_policy.get_initial_state(1))
+        self.collect_policy.pop_decision_ms()  # that one was slow: it was traced
+        # TF-Agents' EnvironmentSteps counts what is an agent step here.
+        self.metrics = {
+            "return": py_metrics.AverageReturnMetric(buffer_size=1, batch_size=1),
+            "length": py_metrics.AverageEpisodeLengthMetric(buffer_size=1, batch_size=1),
+            "episodes": py_metrics.NumberOfEpisodes(),
+            "agent_steps": py_metrics.EnvironmentSteps(),
+        }
+        self._best_evaluation = -np.inf
+        self._fit_terms: dict[str, float] = {}
+
+    def open(self, episodes: int) -> None:
+        """Opens the directory, and takes up the run that is in it."""
+        spec = self.agent.training_data_spec
+        self.replay = replays.ReplayBuffer(spec, self.root / "episodes" / "train")
+        self.heldout = replays.ReplayBuffer(spec, self.root / "episodes" / "heldout")
+        self._checkpoints = checkpoints.Checkpoints(
+            self.root / "checkpoints", agent=self.agent, **self.metrics
+        )
+        path = self._checkpoints.restore()
+        behind = range(int(self.metrics["episodes"].result()), self.replay.num_episodes)
+        for number in behind:  # collected after the checkpoint
+            _observe_again(self.replay.episode_file(number), self.metrics.values())
+        self._summaries = summaries.Summaries(self.root)
+        self._progress = summaries.Progress(episodes, self.episodes)
+        if path or self.episodes:
+            self._progress.say(
+                f"resumed {self.root}: episode {self.episodes} of {episodes}, update "
+                f"{self.updates} ({path or 'no checkpoint yet'})"
+            )
+        if self.episodes >= episodes:
+            self._progress.say(
+                "it is complete: set train.episodes higher to go on, "
+                f'such as --gin_bindings="train.episodes={2 * episodes}"'
+            )
+
+    # The acts of Algorithm 1.
+
+    def collect_random(self) -> None:
+        """Adds an episode of uniform random actions to the replay."""
+        self._collect(self._random_policy(_COLLECT, self.episodes))
+
+    def hold_out_random(self) -> None:
+        """Adds an episode of uniform random actions to the held-out ones."""
+        number = self.heldout.num_episodes
+        policy = self._random_policy(_HELDOUT, number)
+        seed = self._random(_HELDOUT, number)
+        self.heldout.add_episode(evaluation.run_episode(self.env, policy, seed))
+
+    def fit(self, updates: int) -> None:
+        """Takes `updates` optimizer steps on chunks of the replay; logs the terms' means."""
+        start, first, history = time.perf_counter(), self.updates, []
+        for batch in self.replay.chunks(
+            self._word(_REPLAY), first, updates, self._batch_size, self._chunk_length
+        ):
+            history.append(self._update(batch).extra)
+            self._progress.within("update", len(history), updates)
+        means = {key: float(np.mean([terms[key] for terms in history])) for key in history[0]}
+        broken = [key for key, value in means.items() if not np.isfinite(value)]
+        if broken:
+            raise FloatingPointError(
+                f"{', '.join(broken)} became NaN or infinite in updates {first + 1} to "
+                f"{first + updates}; the last checkpoint in {self.root} is from before that"
+            )
+        heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
+        self._fit_terms = {
+            **{f"train/{key}": value for key, value in means.items()},
+            **{f"test/{key}": float(value) for key, value in heldout.items()},
+            "time/updates_per_second": updates / (time.perf_counter() - start),
+        }
+
+    def collect(self) -> None:
+        """Adds an episode of the collect policy to the replay; logs it with the last fit."""
+        self._collect(self.collect_policy)
+        self._fit_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
+        self._summaries.scalars(self.updates, self._fit_terms, **self.counters())
+
+    def evaluate(self, episodes: int) -> None:
+        """Scores the policy without noise, and draws what the model predicts of held-out chunks."""
+        seed = self._random(_EVALUATION, self.episodes)
+        score = evaluation.evaluate(self.env, self.policy, episodes, seed)
+        for episode in score.episodes:
+            self.heldout.add_episode(episode)
+        self._best_evaluation = max(score.mean, self._best_evaluation)
+        counters = self.counters()
+        env_steps = counters["env_steps"]
+        self._summaries.scalars(
+            env_steps,
+            {
+                "evaluation/return": score.mean,
+                "evaluation/return_std": score.std,
+                "time/evaluation_decision_ms": self.policy.pop_decision_ms(),
+            },
+            **counters,
+        )
+        prediction = self._predict(
+            self._heldout_chunks(1), min(CONTEXT, self._chunk_length - 1), tf.constant([0, 0])
+        )
+        strip = summaries.prediction_strip(prediction)
+        self._summaries.image("heldout/real_model_difference", strip, env_steps)
+        self._progress.say(
+            f"evaluation after {self.episodes} episodes, {env_steps} env steps: return "
+            f"{score.mean:.1f} (std {score.std:.1f}, {episodes} episodes)"
+        )
+
+    def save(self) -> None:
+        """Writes a checkpoint, the gin settings in use and the exported policy."""
+        self._checkpoints.save(self.episodes)
+        settings = gin.operative_config_str()
+        (self.root / "config.gin").write_text(settings, encoding="utf-8")
+        self._summaries.text("config", settings, self.updates)
+        self._summaries.flush()
+        export.export_policy(self.agent.policy, self.root / "policy", self.agent.train_step_counter)
+
+    def close(self) -> None:
+        """Closes files and environment, and says where everything is."""
+        self._summaries.close()
+        self._progress.close()
+        self.env.close()
+        print(
+            f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl"
+        )
+
+    # What they share.
+
+    @property
+    def episodes(self) -> int:
+        """Episodes in the replay, random ones included."""
+        return self.replay.num_episodes
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps taken."""
+        return int(self.agent.train_step_counter.numpy())
+
+    def counters(self) -> dict[str, int]:
+        """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
+        agent_steps = int(self.metrics["agent_steps"].result())
+        return {
+            "updates": self.updates,
+            "episodes": self.episodes,
+            "agent_steps": agent_steps,
+            "env_steps": agent_steps * self.env.action_repeat,
+        }
+
+    def _collect(self, policy) -> None:
+        seed = self._random(_COLLECT, self.episodes)
+        episode = evaluation.run_episode(self.env, policy, seed, self.metrics.values())
+        self.replay.add_episode(episode)
+        values = {f"collect/{key}": float(self.metrics[key].result()) for key in _EPISODE_METRICS}
+        counters = self.counters()
+        self._summaries.scalars(counters["env_steps"], values, **counters)
+        self._summaries.flush()
+        self._progress.episode(self.episodes, self._line(values, counters))
+
+    def _line(self, values, counters) -> str:
+        parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]
+        if np.isfinite(self._best_evaluation):
+            parts.append(f"best evaluation {self._best_evaluation:.1f}")
+        if self._fit_terms:
+            parts.append(f"loss {self._fit_terms['train/loss']:.1f}")
+            parts.append(f"{self._fit_terms['time/updates_per_second']:.2f} updates/s")
+        return ", ".join(parts)
+
+    def _heldout_chunks(self, count: int):
+        seed = tf.constant([self._word(_HELDOUT), self.updates])
+        return self.heldout.sample(seed, count, self._chunk_length)
+
+    def _random(self, stream: int, number: int = 0) -> np.random.SeedSequence:
+        """Returns the source of what is random in one use of a stream, such as one episode."""
+        return np.random.SeedSequence([self._seed, stream, number])
+
+    def _word(self, stream: int) -> int:
+        """Returns a stream's seed as a non-negative int32."""
+        return int(self._random(stream).generate_state(1)[0] >> 1)
+
+    def _random_policy(self, stream: int, number: int):
+        seed = self._random(stream, number).spawn(1)[0].generate_state(1)[0]
+        return random_py_policy.RandomPyPolicy(
+            self.env.time_step_spec(), self.env.action_spec(), seed=int(seed)
+        )
+
+
+_EPISODE_METRICS = ("return", "length")
+
+
+def _check_counts(settings: dict) -> None:
+    """Raises ConfigError for a setting of `train` that is no positive whole number."""
+    least = {"seed": 0, "heldout_episodes": 1, "seed_episodes": 1, "chunk_length": 2}
+    for name, value in settings.items():
+        if name in ("root_dir", "task", "jit_compile"):
+            continue
+        low = least.get(name, 1)
+        if not isinstance(value, int) or value < low:
+            raise config.ConfigError(
+                f"train.{name} must be a whole number of at least {low}, got {value!r}"
+            )
+
+
+def _observe_again(episode: replays.Episode, observers) -> None:
+    """Feeds a stored episode to metrics, as the driver fed it when it was collected."""
+    decisions = len(episode["reward"]) - 1
+    kinds = [ts.StepType.FIRST, *[ts.StepType.MID] * (decisions - 1), ts.StepType.LAST]
+    for t in range(decisions):
+        step = trajectory.Trajectory(
+            step_type=np.asarray(kinds[t]),
+            observation=(),
+            action=(),
+            policy_info=(),
+            next_step_type=np.asarray(kinds[t + 1]),
+            reward=episode["reward"][t + 1],
+            discount=episode["discount"][t + 1],
+        )
+        for observer in observers:
+            observer(step)
