@@ -50,19 +50,21 @@ class PlanetAgent(tf_agent.TFAgent):
         self.optimizer.build(self.world_model.trainable_variables)
         self._seed = seed
         self._clip_norm = clip_norm
-        make = {"world_model": self.world_model, "jit_compile": jit_compile}
         if train_step_counter is None:
             train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
         super().__init__(
             time_step_spec,
             action_spec,
-            policies.PlanetPolicy(time_step_spec, action_spec, **make),
+            policies.PlanetPolicy(
+                time_step_spec, action_spec, self.world_model, jit_compile=jit_compile
+            ),
             policies.PlanetPolicy(
                 time_step_spec,
                 action_spec,
+                self.world_model,
                 exploration_noise=exploration_noise,
+                jit_compile=jit_compile,
                 name="planet_collect_policy",
-                **make,
             ),
             train_sequence_length=None,
             training_data_spec=chunk_spec(image.shape, action_spec.shape),

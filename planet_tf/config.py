@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import inspect
+import logging
 import os
 import pathlib
 import re
@@ -13,6 +14,12 @@ import gin
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names it and the way out."""
+
+
+def message(error: Exception) -> str:
+    """Returns an error's text without the call chain that gin adds to it."""
+    lines = str(error).splitlines()
+    return "\n".join(line for line in lines if "In call to configurable" not in line)
 
 
 @contextlib.contextmanager
@@ -42,14 +49,27 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
             hint = f": did you mean {' or '.join(str(path.parent / n) for n in near)}?"
             raise ConfigError(f"--gin_file={file}: no such file{hint if near else ''}")
         gin.add_config_file_search_path(os.fspath(path.parent))
+        with _settings_from(f"--gin_file={file}"):
+            gin.parse_config_file(file)
+    for binding in bindings:
+        with _settings_from(f"--gin_bindings={binding}"):
+            gin.parse_config(binding)
+
+
+@contextlib.contextmanager
+def _settings_from(source: str) -> Iterator[None]:
+    """Names the source of settings that gin cannot read, and the right name for a wrong one."""
+    logging.disable(logging.ERROR)  # gin logs an error for each place where an include is not
     try:
-        gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
-    except (ValueError, SyntaxError, OSError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{_first_lines(error)}{_suggestion(str(error))}") from error
+        yield
+    except Exception as error:  # gin's parser raises many kinds, the tokenizer's own among them
+        raise ConfigError(f"{source}: {error}{_suggestion(str(error))}") from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def default_root_dir(files: Sequence[str]) -> str:
-    """Names a run after its gin files: gin/cheetah.gin and gin/debug.gin give runs/cheetah-debug."""
+    """Names a run after its gin files: gin/cup.gin and gin/debug.gin give runs/cup-debug."""
     stems = [pathlib.Path(file).stem for file in files] or ["default"]
     return os.path.join("runs", "-".join(stems))
 
@@ -58,16 +78,13 @@ def _gin_files(directory: pathlib.Path) -> list[str]:
     return sorted(path.name for path in directory.glob("*.gin"))
 
 
-def _first_lines(error: Exception) -> str:
-    return "\n".join(line for line in str(error).splitlines() if line.strip())
-
-
 def _suggestion(message: str) -> str:
     """Finds the nearest right name for the unknown one that gin's message holds."""
+    registry = gin.config._REGISTRY  # gin has no public list of what can be configured
     configurables = {
         configurable.name: configurable.wrapped
-        for configurable in gin.config._REGISTRY.values()  # gin has no public list of them
-        if configurable.module.startswith("planet_tf")
+        for _, configurable in registry.items()
+        if (configurable.module or "").startswith("planet_tf")
     }
     unknown = re.search(r"No configurable matching '([\w./]+)'", message)
     if unknown:

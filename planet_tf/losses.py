@@ -1,9 +1,7 @@
 """The terms of the variational bound (paper eq. 4; blog: Dynamics Learning), each in nats."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 def divergence(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 import gin
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 def _merge_leading(x: tf.Tensor, inner: int) -> tuple[tf.Tensor, tf.Tensor]:

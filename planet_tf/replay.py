@@ -61,11 +61,12 @@ def align(transitions: Sequence[Transition]) -> Episode:
 class EpisodeRecorder:
     """A transition observer for TF-Agents drivers: gathers transitions, hands over episodes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._transitions: list[Transition] = []
         self.episodes: list[Episode] = []
 
     def __call__(self, transition: Transition) -> None:
+        """Takes one transition, unbatched, in order."""
         self._transitions.append(transition)
         if transition[2].is_last():
             self.episodes.append(align(self._transitions))
@@ -146,7 +147,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
             offsets = _uniform_index(draws[1], tf.cast(spare, tf.int32) + 1)
             spec = self._data_spec
             chunks = tf.map_fn(
-                lambda at: self._chunk(*at, chunk_length),
+                lambda at: self._chunk(at[0], at[1], chunk_length),
                 (rows, offsets),
                 fn_output_signature=tf.nest.map_structure(
                     lambda s: tf.TensorSpec([chunk_length, *s.shape], s.dtype), spec

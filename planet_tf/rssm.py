@@ -11,9 +11,7 @@ pure function: the same in eager code, in a `tf.function` and under XLA.
 
 import gin
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 State = dict[str, tf.Tensor]
 
@@ -106,10 +104,8 @@ class RSSMCell(tf.keras.layers.Layer):
         keep = 1.0 - inputs["is_first"]
         state = {key: value * keep for key, value in states[0].items()}
         deter = self.transition(state, inputs["action"] * keep)
-        if "embed" in inputs:
-            latent = self.posterior(deter, inputs["embed"])
-        else:
-            latent = self.prior(deter)
+        embed = inputs.get("embed")
+        latent = self.prior(deter) if embed is None else self.posterior(deter, embed)
         mean, std = latent.distribution.loc, latent.distribution.scale
         state = {"deter": deter, "stoch": mean + std * inputs["noise"]}
         return {**state, "mean": mean, "std": std}, (state,)
@@ -184,5 +180,5 @@ class RSSMCell(tf.keras.layers.Layer):
                 out, (state,) = self(step, (state,))
                 outputs.append(out)
             return tf.nest.map_structure(lambda *steps: tf.stack(steps, 1), *outputs)
-        # The RNN layer has no variables of its own, so that it need not be kept (and tracked twice).
+        # The RNN layer has no variables of its own: it need not be kept (and tracked twice).
         return tf.keras.layers.RNN(self, return_sequences=True)(inputs, initial_state=(state,))

@@ -24,7 +24,7 @@ class Summaries:
     def __init__(self, root_dir: str | os.PathLike):
         root = pathlib.Path(root_dir)
         self._writer = tf.summary.create_file_writer(os.fspath(root / "tensorboard"))
-        self._lines = open(root / "scalars.jsonl", "a", encoding="utf-8")
+        self._lines = (root / "scalars.jsonl").open("a", encoding="utf-8")
 
     def scalars(self, step: int, values: dict[str, float], **counters: int) -> None:
         """Writes values by tag.

@@ -11,8 +11,17 @@ from tf_agents.policies import random_py_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts, trajectory
 
-from planet_tf import agent as agents, environments, evaluation, export, summaries
-from planet_tf import checkpoints, config, policy as policies, replay as replays
+from planet_tf import (
+    agent as agents,
+    checkpoints,
+    config,
+    environments,
+    evaluation,
+    export,
+    policy as policies,
+    replay as replays,
+    summaries,
+)
 
 # Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
 # draws what it would have drawn.
@@ -25,7 +34,7 @@ CONTEXT = 5
 @gin.configurable(module="planet_tf")
 def train(
     root_dir: str,
-    task: str = gin.REQUIRED,
+    task: str = "",
     seed: int = 0,
     episodes: int = 1000,
     seed_episodes: int = 5,
@@ -59,6 +68,11 @@ def train(
       FloatingPointError: if the loss or a gradient is not finite; the last checkpoint is good.
     """
     with config.config_errors():
+        if not task:
+            raise config.ConfigError(
+                "no task: name a task's file, such as --gin_file=gin/cheetah.gin, or "
+                "--gin_bindings=\"train.task='cheetah_run'\""
+            )
         environments.check_name(task)
         _check_counts(locals())
         run = _Run(root_dir, task, seed, batch_size, chunk_length, jit_compile)
@@ -116,7 +130,7 @@ class _Run:
             "episodes": py_metrics.NumberOfEpisodes(),
             "agent_steps": py_metrics.EnvironmentSteps(),
         }
-        self._best_evaluation = -np.inf
+        self._best_evaluation = float("-inf")
         self._fit_terms: dict[str, float] = {}
 
     def open(self, episodes: int) -> None:

@@ -2,15 +2,12 @@
 
 import gin
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from planet_tf import images, losses, networks, rssm
 
-tfd = tfp.distributions
-
 Batch = dict[str, tf.Tensor]
-"""A batch of chunks, aligned so that action[:, t] led to image[:, t] and reward[:, t]:
-image uint8 [B, L, 64, 64, 3], action float32 [B, L, A], reward float32 [B, L], is_first bool [B, L].
+"""A batch of chunks, aligned so that action[:, t] led to image[:, t] and reward[:, t]: image uint8
+[B, L, 64, 64, 3], action float32 [B, L, A], reward float32 [B, L], is_first bool [B, L].
 """
 
 

@@ -4,7 +4,12 @@ import argparse
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes; set 0 to see them
+from absl import logging
+
+# The libraries' notes and warnings; TF_CPP_MIN_LOG_LEVEL=0 shows TensorFlow's. What goes wrong is
+# still raised.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.set_verbosity(logging.ERROR)
 
 from planet_tf import config, training  # noqa: E402
 
@@ -45,7 +50,7 @@ def main() -> int:
         config.parse(flags.gin_file, flags.gin_bindings)
         training.train(flags.root_dir or config.default_root_dir(flags.gin_file))
     except (config.ConfigError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {config.message(error)}", file=sys.stderr)
         return 2 if isinstance(error, config.ConfigError) else 1
     return 0
 

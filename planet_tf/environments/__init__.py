@@ -76,6 +76,7 @@ def load(name: str, seed: int | None = None, action_repeat: int | None = None) -
       name: one of `names()`, or any `domain_task` of dm_control's suite.
       seed: int in [0, 2**32) that decides everything random in the environment; None: random.
       action_repeat: env steps an agent step. None: the paper's; 1 for dot_goal; 4 for other tasks.
+
     Raises:
       ValueError: if the name is unknown, or the action repeat does not fit into an episode.
       RenderingError: if no rendering backend works (dot_goal needs none).

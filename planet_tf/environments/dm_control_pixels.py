@@ -23,6 +23,7 @@ def load_task(domain: str, task: str, seed: int | None, action_repeat: int) -> D
       task: the domain's task, such as 'catch'.
       seed: int in [0, 2**32) for all that is random in the task; None: random.
       action_repeat: env steps an agent step.
+
     Raises:
       ValueError: if the action repeat does not fit into an episode.
       RenderingError: if no rendering backend works.
@@ -60,6 +61,7 @@ class DmControlPixels(PixelEnvironment):
           env: a dm_control.rl.control.Environment that no frame has been rendered of.
           name: the name attribute.
           action_repeat: env steps an agent step.
+
         Raises:
           ValueError: if the action repeat does not fit into an episode.
         """

@@ -36,6 +36,7 @@ class DotGoal(PixelEnvironment):
           seed: int >= 0 that decides where dots and goals are; None: random.
           action_repeat: env steps an agent step.
           speed: how far an action of 1 moves the dot in an env step; the arena is 2 wide.
+
         Raises:
           ValueError: if action_repeat is not a whole number from 1 to 25.
         """

@@ -35,6 +35,7 @@ class PixelEnvironment(py_environment.PyEnvironment):
           action_size: A.
           action_repeat: env steps an agent step.
           max_env_steps: the time limit in env steps; what does not fill an agent step is left out.
+
         Raises:
           ValueError: if action_repeat is not a whole number from 1 to max_env_steps.
         """
