@@ -28,7 +28,7 @@ def preprocess(image: tf.Tensor, noise: tf.Tensor, bits: int = BITS) -> tf.Tenso
 
 
 def downscale(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Averages square blocks of pixels so that float32 [..., H, W, C] becomes [..., size, size, C].
+    """Averages square blocks of pixels: uint8 [..., H, W, C] becomes uint8 [..., size, size, C].
 
     Raises:
       ValueError: if H or W is not a multiple of size.
@@ -39,9 +39,11 @@ def downscale(image: tf.Tensor, size: int) -> tf.Tensor:
     if height % size or width % size:
         raise ValueError(f"cannot average a {height}x{width} image down to {size}x{size}")
     outer = tf.shape(image)[:-3]
-    flat = tf.reshape(image, [-1, height, width, channels])
-    small = tf.nn.avg_pool2d(flat, [height // size, width // size], height // size, "VALID")
-    return tf.reshape(small, tf.concat([outer, [size, size, channels]], 0))
+    flat = tf.cast(tf.reshape(image, [-1, height, width, channels]), tf.float32)
+    window = [height // size, width // size]
+    small = tf.cast(tf.round(tf.nn.avg_pool2d(flat, window, window, "VALID")), tf.uint8)
+    small = tf.reshape(small, tf.concat([outer, [size, size, channels]], 0))
+    return tf.ensure_shape(small, [*image.shape[:-3], size, size, channels])
 
 
 def to_uint8(image: tf.Tensor) -> tf.Tensor:

@@ -88,16 +88,16 @@ class Decoder(tf.keras.layers.Layer):
         name: str = "decoder",
     ):
         super().__init__(name=name)
-        self._image_shape = tuple(image_shape)
-        channels = [*filters, self._image_shape[-1]]
+        self.image_shape = tuple(image_shape)
+        channels = [*filters, self.image_shape[-1]]
         size = 1
         for kernel in kernel_sizes:
             size = (size - 1) * 2 + kernel
-        if len(channels) != len(kernel_sizes) or self._image_shape[:2] != (size, size):
+        if len(channels) != len(kernel_sizes) or self.image_shape[:2] != (size, size):
             raise ValueError(
                 f"Decoder: kernel_sizes {tuple(kernel_sizes)} with filters {tuple(filters)} make "
                 f"{len(channels)} layers and {size}x{size} pixels, but the image is "
-                f"{self._image_shape}: give one kernel size more than filters, sized to fit"
+                f"{self.image_shape}: give one kernel size more than filters, sized to fit"
             )
         self._dense = tf.keras.layers.Dense(units, name="dense")
         self._deconvs = []
@@ -113,12 +113,12 @@ class Decoder(tf.keras.layers.Layer):
         x = x[:, None, None, :]
         for deconv in self._deconvs:
             x = deconv(x)
-        mean = tf.reshape(x, tf.concat([outer, self._image_shape], 0))
-        return tf.ensure_shape(mean, [*static_outer, *self._image_shape])
+        mean = tf.reshape(x, tf.concat([outer, self.image_shape], 0))
+        return tf.ensure_shape(mean, [*static_outer, *self.image_shape])
 
     def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
         """Returns p(image | feat): Normal(mean, 1), batch shape [...], event shape [H, W, C]."""
-        return tfd.Independent(tfd.Normal(self(feat), 1.0), len(self._image_shape))
+        return tfd.Independent(tfd.Normal(self(feat), 1.0), len(self.image_shape))
 
 
 @gin.configurable(module="planet_tf")

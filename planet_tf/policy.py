@@ -120,7 +120,7 @@ class PlanetPolicy(tf_policy.TFPolicy):
         next_seed, image_seed, stoch_seed, plan_seed, noise_seed = _split_rows(
             policy_state["seed"], 5
         )
-        image_noise = _row_noise(wm.stateless_uniform, model.image_shape, image_seed)
+        image_noise = _row_noise(wm.stateless_uniform, model.decoder.image_shape, image_seed)
         state = model.step(
             model.preprocess(image, image_noise),
             policy_state["action"],

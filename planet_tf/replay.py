@@ -93,6 +93,9 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         self._directory = pathlib.Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
         self._add_fn = tf.function(self._add, autograph=False)
+        with tf.device("cpu:0"):
+            self._span = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
+        self._datasets: dict[tuple[int, int, int], tf.data.Dataset] = {}
         self.num_episodes = 0
         """Episodes ever added, those that were dropped for capacity included."""
         for path in self._files()[-capacity:]:
@@ -163,10 +166,19 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
     ) -> tf.data.Dataset:
         """Returns the batches of updates start, ..., start + count - 1, prefetched.
 
-        The batch of an update depends on `seed`, its number and the buffer's contents alone. Make a
-        dataset for every stretch without additions: prefetching must not race with `add_episode`.
+        The batch of an update depends on `seed`, its number and the buffer's contents alone. Use up
+        a dataset before the next `add_episode` or `chunks`: prefetching must not race with them.
         """
-        dataset = tf.data.Dataset.range(start, start + count)
+        self._span.assign([start, start + count])
+        key = (seed, batch_size, chunk_length)
+        if key not in self._datasets:
+            self._datasets[key] = self._chunks(*key)
+        return self._datasets[key]
+
+    def _chunks(self, seed: int, batch_size: int, chunk_length: int) -> tf.data.Dataset:
+        """Builds the dataset of `chunks`, once: tracing it anew for every fit takes longer."""
+        dataset = tf.data.Dataset.from_tensors(0)
+        dataset = dataset.flat_map(lambda _: tf.data.Dataset.range(self._span[0], self._span[1]))
         dataset = dataset.map(
             lambda i: self.sample(tf.stack([seed, tf.cast(i, tf.int32)]), batch_size, chunk_length)
         )

@@ -34,8 +34,8 @@ class WorldModel(tf.Module):
     Args:
       action_size: A.
       image_shape: (H, W, C) of the environment's images.
-      image_size: side in pixels of the square image the model reads and predicts; smaller than H
-        and W, the preprocessed image is averaged down to it.
+      image_size: side in pixels of the square image the model reads and predicts; where it is
+        smaller than H and W, images are averaged down to it first.
       image_scale, reward_scale, kl_scale: weights of the loss terms (release: 1, 10, 1).
       free_nats: divergence per step that costs nothing, in nats (release: 3).
     """
@@ -79,8 +79,17 @@ class WorldModel(tf.Module):
         tf.function(self.loss, autograph=False)(chunk, tf.zeros([2], tf.int32))
 
     def preprocess(self, image: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Returns what the encoder reads and the decoder predicts (see `images.preprocess`)."""
-        return images.downscale(images.preprocess(image, noise), self.image_size)
+        """Returns what the encoder reads and the decoder predicts (see `images.preprocess`).
+
+        Args:
+          image: uint8 [..., H, W, C], the environment's.
+          noise: float32 [..., size, size, C], uniform in [0, 1), size being `image_size`.
+        """
+        return images.preprocess(images.downscale(image, self.image_size), noise)
+
+    def _preprocess_chunk(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([tf.shape(image)[:2], self.decoder.image_shape], 0)
+        return self.preprocess(image, stateless_uniform(shape, seed))
 
     def loss(self, batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Returns the negative variational bound of a batch and its terms (paper eq. 4).
@@ -96,9 +105,7 @@ class WorldModel(tf.Module):
           The loss, a scalar, and a dict of scalars in nats; see `losses.negative_elbo`.
         """
         image_seed, stoch_seed = tf.unstack(split_seed(seed, 2))
-        image = self.preprocess(
-            batch["image"], stateless_uniform(tf.shape(batch["image"]), image_seed)
-        )
+        image = self._preprocess_chunk(batch["image"], image_seed)
         posterior, prior, states = self._observe(image, batch, stoch_seed)
         feat = rssm.features(states)
         loss, terms = losses.negative_elbo(
@@ -174,9 +181,7 @@ class WorldModel(tf.Module):
         if not 0 < context < length:
             raise ValueError(f"context must be 1 to {length - 1} of {length} steps, got {context}")
         image_seed, stoch_seed, open_seed = tf.unstack(split_seed(seed, 3))
-        image = self.preprocess(
-            batch["image"], stateless_uniform(tf.shape(batch["image"]), image_seed)
-        )
+        image = self._preprocess_chunk(batch["image"], image_seed)
         seen = {key: value[:, :context] for key, value in batch.items()}
         _, _, states = self._observe(image[:, :context], seen, stoch_seed)
         last = {key: value[:, -1] for key, value in states.items()}

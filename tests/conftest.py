@@ -1,0 +1,111 @@
+"""What the tests share: a model and a planner of the smallest size, and gin left as it was found."""
+
+import os
+
+# Before TensorFlow is imported. What is tested here is the CPU's arithmetic.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import pathlib  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+
+import gin  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from tf_agents.specs import tensor_spec  # noqa: E402
+from tf_agents.trajectories import time_step as ts  # noqa: E402
+
+from planet_tf import agent as agents, config, environments, training  # noqa: E402, F401
+
+ROOT = pathlib.Path(__file__).parents[1]
+TINY = tuple(str(ROOT / "gin" / name) for name in ("dot_goal.gin", "debug.gin"))
+
+
+@pytest.fixture(autouse=True)
+def _gin_is_cleared():
+    yield
+    gin.clear_config()
+
+
+@pytest.fixture
+def root():
+    """The repository's root."""
+    return ROOT
+
+
+@pytest.fixture
+def tiny():
+    """Binds dot_goal.gin and debug.gin: a model and a planner that take milliseconds."""
+    config.parse(TINY, [])
+
+
+def _make_agent(seed=0, **settings):
+    env = environments.load("dot_goal", seed=0)
+    tf.keras.utils.set_random_seed(seed)
+    return agents.PlanetAgent(
+        ts.time_step_spec(tensor_spec.from_spec(env.observation_spec())),
+        tensor_spec.from_spec(env.action_spec()),
+        **settings,
+    )
+
+
+@pytest.fixture
+def make_agent(tiny):
+    """Makes tiny agents for dot_goal: (seed of the weights, **what PlanetAgent takes)."""
+    return _make_agent
+
+
+@pytest.fixture(scope="module")
+def agent():
+    """A tiny agent for dot_goal that nobody trains. Take `tiny` too: planners are traced late."""
+    config.parse(TINY, [])
+    return _make_agent()
+
+
+@pytest.fixture
+def batch():
+    """Four random chunks of six steps, as replay gives them."""
+    random = np.random.RandomState(0)
+    return {
+        "image": tf.constant(random.randint(0, 256, [4, 6, 64, 64, 3]).astype(np.uint8)),
+        "action": tf.constant(random.uniform(-1, 1, [4, 6, 2]).astype(np.float32)),
+        "reward": tf.constant(random.uniform(0, 1, [4, 6]).astype(np.float32)),
+        "discount": tf.ones([4, 6]),
+        "is_first": tf.constant(np.arange(24).reshape(4, 6) == 0),
+    }
+
+
+@pytest.fixture
+def python():
+    """Runs this Python in a process of its own, in the repository: (*arguments)."""
+
+    def run(*arguments, cwd=ROOT):
+        environment = {**os.environ, "PYTHONPATH": "", "COLUMNS": "100"}
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture
+def train(python, root):
+    """Runs scripts/train.py: (root_dir, gin files of gin/, bindings)."""
+
+    def run(root_dir, files, bindings=(), cwd=ROOT):
+        return python(
+            root / "scripts" / "train.py",
+            *[f"--gin_file={root / 'gin' / file}" for file in files],
+            *[f"--gin_bindings={binding}" for binding in bindings],
+            f"--root_dir={root_dir}",
+            cwd=cwd,
+        )
+
+    return run

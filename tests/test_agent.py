@@ -1,0 +1,101 @@
+"""The agent: an update by hand, and the same updates from the same seed."""
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.agents import tf_agent
+
+from planet_tf import agent as agents
+
+
+def values(agent):
+    variables = [*agent.world_model.variables, *agent.optimizer.variables]
+    return [variable.numpy() for variable in variables]
+
+
+def updated(agent, updates, batch):
+    """Takes updates on batches that differ; returns all variables and the losses."""
+    update = tf.function(agent.train)
+    losses = []
+    for i in range(updates):
+        rolled = {key: tf.roll(value, i, 1) for key, value in batch.items()}
+        losses.append(float(update(rolled).loss))
+    return values(agent), losses
+
+
+def test_it_is_a_tf_agent_that_counts_its_updates(make_agent, batch):
+    agent = make_agent()
+    assert isinstance(agent, tf_agent.TFAgent)
+    assert agent.training_data_spec == agents.chunk_spec([64, 64, 3], [2])
+    counter = tf.Variable(7, dtype=tf.int64)
+    counting = make_agent(train_step_counter=counter)
+    info = counting.train(batch)
+    assert int(counter) == 8 and int(agent.train_step_counter) == 0
+    assert info.loss == info.extra["loss"]
+
+
+def test_one_seed_gives_the_same_50_updates_bit_for_bit(make_agent, batch):
+    one, losses = updated(make_agent(seed=1, **{}), 50, batch)
+    two, again = updated(make_agent(seed=1), 50, batch)
+    assert losses == again and len(set(losses)) == 50
+    for x, y in zip(one, two, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_another_seed_gives_other_updates(make_agent, batch):
+    # The same weights, another stream of noise: the loss of the first update tells.
+    streams = [make_agent(seed=1).train(batch).loss]
+    for seed in (0, 1):
+        tf.keras.utils.set_random_seed(1)
+        reference = make_agent(seed=1)
+        agent = agents.PlanetAgent(reference.time_step_spec, reference.action_spec, seed=seed)
+        for mine, theirs in zip(
+            agent.world_model.variables, reference.world_model.variables, strict=True
+        ):
+            mine.assign(theirs)
+        streams.append(agent.train(batch).loss)
+    assert streams[0] == streams[1] != streams[2]
+    weights = [make_agent(seed=seed).world_model.trainable_variables[0] for seed in (1, 2)]
+    assert not np.array_equal(*weights)
+
+
+def test_an_update_by_hand(make_agent, batch):
+    gin.bind_parameter("PlanetAgent.learning_rate", 10.0)
+    gin.bind_parameter("PlanetAgent.adam_epsilon", 0.5)
+    gin.bind_parameter("PlanetAgent.clip_norm", 2.0)
+    agent = make_agent()
+    variables = agent.world_model.trainable_variables
+    with tf.GradientTape() as tape:
+        loss, _ = agent.world_model.loss(batch, tf.constant([0, 0]))  # seed 0, update 0
+    gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+    norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients))
+    assert norm > 20  # so that it is clipped
+    before = [variable.numpy() for variable in variables]
+    info = agent.train(batch)
+    np.testing.assert_allclose(info.loss, loss, rtol=1e-6)
+    np.testing.assert_allclose(info.extra["gradient_norm"], norm, rtol=1e-4)  # before clipping
+    for variable, old, gradient in zip(variables, before, gradients, strict=True):
+        g = gradient.numpy() * 2.0 / norm
+        # Adam's first step; epsilon is outside the bias correction, sqrt(1 - 0.999).
+        step = -10.0 * g / (np.abs(g) + 0.5 / np.sqrt(1e-3))
+        np.testing.assert_allclose(variable.numpy() - old, step, rtol=1e-3, atol=1e-6)
+
+
+def test_loss_changes_nothing(make_agent, batch):
+    agent = make_agent()
+    before = values(agent)
+    one, two = agent.loss(batch), agent.loss(batch)
+    assert one.loss == two.loss == one.extra["loss"]
+    assert int(agent.train_step_counter) == 0
+    for x, y in zip(before, values(agent), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert agent.train(batch).loss != one.loss  # held-out noise is not the update's
+
+
+def test_there_are_no_loss_weights(make_agent, batch):
+    agent = make_agent()
+    for function in (agent.train, agent.loss):
+        with pytest.raises(ValueError, match="no loss weights"):
+            function(batch, weights=tf.ones([4]))
+    assert int(agent.train_step_counter) == 0

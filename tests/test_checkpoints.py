@@ -1,0 +1,89 @@
+"""Checkpoints: everything comes back, or nothing does and the reason is named."""
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.metrics import py_metrics
+
+from planet_tf import checkpoints
+
+
+def metrics():
+    return {
+        "steps": py_metrics.EnvironmentSteps(),
+        "length": py_metrics.AverageEpisodeLengthMetric(buffer_size=1, batch_size=1),
+    }
+
+
+def test_everything_comes_back(make_agent, batch, tmp_path):
+    agent, counters = make_agent(seed=0), metrics()
+    agent.train(batch)
+    agent.train(batch)
+    for i in range(3):  # FIRST, MID, MID; the next of the third is LAST
+        kinds = np.array([i > 0, 1 + (i == 2)], np.int32)
+        step = dict.fromkeys(("observation", "action", "policy_info", "reward", "discount"), ())
+        from tf_agents.trajectories import trajectory
+
+        one = trajectory.Trajectory(step_type=kinds[0], next_step_type=kinds[1], **step)
+        for metric in counters.values():
+            metric(one)
+    checkpoints.Checkpoints(tmp_path, agent=agent, **counters).save(1)
+
+    again, restored = make_agent(seed=1), metrics()
+    path = checkpoints.Checkpoints(tmp_path, agent=again, **restored).restore()
+    assert path == str(tmp_path / "ckpt-1")
+    assert int(again.train_step_counter) == 2
+    assert {name: metric.result() for name, metric in restored.items()} == {"steps": 3, "length": 3}
+    slots = again.optimizer.variables
+    assert any(np.any(slot) for slot in slots if slot.shape.rank)
+    for mine, theirs in (
+        (again.world_model.variables, agent.world_model.variables),
+        (slots, agent.optimizer.variables),
+    ):
+        assert len(mine) == len(theirs) > 20
+        for x, y in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=x.name)
+    assert again.train(batch).loss == agent.train(batch).loss
+    for x, y in zip(again.world_model.variables, agent.world_model.variables, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_changed_size_is_named_with_both_shapes(make_agent, tmp_path):
+    checkpoints.Checkpoints(tmp_path, agent=make_agent()).save(1)
+    gin.bind_parameter("Decoder.units", 24)
+    with pytest.raises(ValueError) as caught:
+        checkpoints.Checkpoints(tmp_path, agent=make_agent()).restore()
+    message = str(caught.value)
+    assert "decoder" in message and "kernel" in message
+    # Dense from 16 + 4 features to 16 units, now 24.
+    assert "(20, 16)" in message and "(20, 24)" in message
+    assert str(tmp_path / "ckpt-1") in message and "--root_dir" in message
+
+
+def test_a_variable_more_or_less_is_refused(tmp_path):
+    one, two = tf.Variable(1.0), tf.Variable(2.0)
+    checkpoints.Checkpoints(tmp_path / "one", one=one).save(1)
+    checkpoints.Checkpoints(tmp_path / "both", one=one, two=two).save(1)
+    with pytest.raises(ValueError, match="does not fit"):
+        checkpoints.Checkpoints(tmp_path / "one", one=one, two=two).restore()
+    with pytest.raises(ValueError, match="does not fit"):
+        checkpoints.Checkpoints(tmp_path / "both", one=one).restore()
+
+
+def test_there_may_be_none(tmp_path):
+    value = tf.Variable(1.0)
+    assert checkpoints.Checkpoints(tmp_path / "none", value=value).restore() is None
+    assert float(value) == 1
+
+
+def test_the_newest_two_are_kept(tmp_path):
+    value = tf.Variable(0.0)
+    saved = checkpoints.Checkpoints(tmp_path, value=value)
+    for number in (2, 4, 6):
+        value.assign(number)
+        saved.save(number)
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-4.index", "ckpt-6.index"]
+    value.assign(0)
+    assert checkpoints.Checkpoints(tmp_path, value=value).restore() == str(tmp_path / "ckpt-6")
+    assert float(value) == 6
