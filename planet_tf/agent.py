@@ -8,7 +8,10 @@ from tf_agents.trajectories import time_step as ts
 from planet_tf import policy as policies, world_model as wm
 
 
-@gin.configurable(module="planet_tf")
+@gin.configurable(
+    module="planet_tf",
+    denylist=["time_step_spec", "action_spec", "seed", "jit_compile", "train_step_counter"],
+)
 class PlanetAgent(tf_agent.TFAgent):
     """Learns the world model from chunks and acts by planning in it.
 

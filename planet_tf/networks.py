@@ -65,7 +65,7 @@ class _PixelConvTranspose(tf.keras.layers.Conv2DTranspose):
         return self.activation(tf.nn.bias_add(y, self.bias))
 
 
-@gin.configurable(module="planet_tf")
+@gin.configurable(module="planet_tf", denylist=["image_shape"])
 class Decoder(tf.keras.layers.Layer):
     """Dense layer and transposed convolutions from features to a distribution over images.
 

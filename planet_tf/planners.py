@@ -12,7 +12,7 @@ Noise = Callable[[tuple[int, int, int], tf.Tensor], tf.Tensor]
 """((J, H, A), iteration int32) -> standard normals, float32 [B, J, H, A]."""
 
 
-@gin.configurable(module="planet_tf")
+@gin.configurable(module="planet_tf", denylist=["evaluate", "noise", "batch_size", "action_size"])
 def cem(
     evaluate: Evaluate,
     noise: Noise,

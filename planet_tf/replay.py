@@ -73,7 +73,7 @@ class EpisodeRecorder:
             self._transitions = []
 
 
-@gin.configurable(module="planet_tf")
+@gin.configurable(module="planet_tf", denylist=["data_spec", "directory"])
 class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
     """Whole episodes in memory and one file an episode in a directory, refilled from it on start.
 

@@ -31,7 +31,7 @@ CONTEXT = 5
 """Images that open-loop predictions may see (paper figure 3)."""
 
 
-@gin.configurable(module="planet_tf")
+@gin.configurable(module="planet_tf", denylist=["root_dir"])
 def train(
     root_dir: str,
     task: str = "",
@@ -74,6 +74,7 @@ def train(
                 "--gin_bindings=\"train.task='cheetah_run'\""
             )
         environments.check_name(task)
+        _let_gpu_memory_grow()
         _check_counts(locals())
         run = _Run(root_dir, task, seed, batch_size, chunk_length, jit_compile)
         run.open(episodes)
@@ -287,8 +288,10 @@ class _Run:
         return ", ".join(parts)
 
     def _heldout_chunks(self, count: int):
-        seed = tf.constant([self._word(_HELDOUT), self.updates])
-        return self.heldout.sample(seed, count, self._chunk_length)
+        chunks = self.heldout.chunks(
+            self._word(_HELDOUT), self.updates, 1, count, self._chunk_length
+        )
+        return next(iter(chunks))
 
     def _random(self, stream: int, number: int = 0) -> np.random.SeedSequence:
         """Returns the source of what is random in one use of a stream, such as one episode."""
@@ -319,6 +322,17 @@ def _check_counts(settings: dict) -> None:
             raise config.ConfigError(
                 f"train.{name} must be a whole number of at least {low}, got {value!r}"
             )
+    if settings["episodes"] <= settings["seed_episodes"]:
+        raise config.ConfigError(
+            f"train.episodes ({settings['episodes']}) must exceed train.seed_episodes "
+            f"({settings['seed_episodes']}), which are random: nothing would be learned"
+        )
+
+
+def _let_gpu_memory_grow() -> None:
+    """Leaves GPU memory for the renderer: TensorFlow would take all of it at the start."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def _observe_again(episode: replays.Episode, observers) -> None:

@@ -27,7 +27,7 @@ def stateless_uniform(shape, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, seed, alg="philox")
 
 
-@gin.configurable(module="planet_tf")
+@gin.configurable(module="planet_tf", denylist=["action_size", "image_shape"])
 class WorldModel(tf.Module):
     """Predicts images and rewards from actions in a latent space (paper section 3).
 

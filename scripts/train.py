@@ -52,6 +52,9 @@ def main() -> int:
     except (config.ConfigError, FloatingPointError) as error:
         print(f"error: {config.message(error)}", file=sys.stderr)
         return 2 if isinstance(error, config.ConfigError) else 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command resumes the run", file=sys.stderr)
+        return 130
     return 0
 
 

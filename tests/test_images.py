@@ -59,35 +59,45 @@ def test_noise_depends_on_the_seed_alone():
 
 
 def test_downscale_averages_blocks():
-    image = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
-    # Blocks [0 1 / 4 5], [2 3 / 6 7], [8 9 / 12 13], [10 11 / 14 15].
-    actual = images.downscale(image, 2)
-    np.testing.assert_array_equal(actual[0, ..., 0], [[2.5, 4.5], [10.5, 12.5]])
+    image = tf.constant(
+        [[0, 2, 255, 255], [4, 6, 255, 254], [1, 0, 100, 0], [0, 0, 0, 1]], tf.uint8
+    )
+    # Sums 12, 1019, 1 and 101, a quarter of each, rounded.
+    actual = images.downscale(image[None, ..., None], 2)
+    assert actual.dtype == tf.uint8
+    np.testing.assert_array_equal(actual[0, ..., 0], [[3, 255], [0, 25]])
 
 
 def test_downscale_keeps_leading_dimensions_and_channels_apart():
-    image = tf.reshape(tf.range(2.0 * 3 * 3), [2, 3, 1, 1, 3]) * tf.ones([2, 3, 4, 4, 3])
+    values = tf.reshape(tf.range(18), [2, 3, 1, 1, 3])
+    image = tf.cast(values * tf.ones([2, 3, 4, 4, 3], tf.int32), tf.uint8)
     actual = images.downscale(image, 1)
-    np.testing.assert_array_equal(actual[:, :, 0, 0], np.arange(18.0).reshape(2, 3, 3))
+    np.testing.assert_array_equal(actual[:, :, 0, 0], np.arange(18).reshape(2, 3, 3))
     assert images.downscale(image[0, 0], 2).shape == (2, 2, 3)
 
 
 def test_downscale_to_the_same_size_is_the_image():
-    image = tf.random.stateless_normal([2, 4, 4, 3], [0, 0])
+    image = tf.cast(tf.reshape(tf.range(96), [2, 4, 4, 3]), tf.uint8)
     np.testing.assert_array_equal(images.downscale(image, 4), image)
+
+
+def test_downscale_of_an_oblong_image():
+    # Blocks [0 4], [2 6], [4 8], [6 10].
+    image = tf.constant([[0, 4, 2, 6], [4, 8, 6, 10]], tf.uint8)
+    actual = images.downscale(image[None, ..., None], 2)
+    np.testing.assert_array_equal(actual[0, ..., 0], [[2, 4], [6, 8]])
 
 
 @pytest.mark.parametrize("height, width, size", [(6, 6, 4), (4, 4, 8), (4, 6, 4), (6, 4, 4)])
 def test_downscale_refuses_what_does_not_fit(height, width, size):
     with pytest.raises(ValueError, match=f"{height}x{width} image down to {size}x{size}"):
-        images.downscale(tf.zeros([1, height, width, 3]), size)
+        images.downscale(tf.zeros([1, height, width, 3], tf.uint8), size)
 
 
-def test_downscale_of_an_oblong_image():
-    image = tf.reshape(tf.range(8.0), [1, 2, 4, 1])
-    # Blocks [0 1], [2 3], [4 5], [6 7].
-    actual = images.downscale(image, 2)
-    np.testing.assert_array_equal(actual[0, ..., 0], [[0.5, 2.5], [4.5, 6.5]])
+def test_downscale_refuses_float_images():
+    # Cast to uint8 they would pass `preprocess` and be black.
+    with pytest.raises(TypeError, match="uint8.*float32"):
+        images.downscale(tf.zeros([1, 4, 4, 3]), 2)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.5, JUST_BELOW_ONE])

@@ -65,7 +65,7 @@ def check_name(name: str) -> None:
     )
 
 
-@gin.configurable("load_environment", module="planet_tf")
+@gin.configurable("load_environment", module="planet_tf", denylist=["name", "seed"])
 def load(name: str, seed: int | None = None, action_repeat: int | None = None) -> PixelEnvironment:
     """Makes a TF-Agents PyEnvironment that shows pixels.
 
