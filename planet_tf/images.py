@@ -15,24 +15,30 @@ def preprocess(image: tf.Tensor, noise: tf.Tensor, bits: int = BITS) -> tf.Tenso
       bits: colour depth kept, 1 to 8.
 
     Returns:
-      float32 of the same shape in [-0.5, 0.5).
+      float32 of the same shape in [-0.5, 0.5].
 
     Raises:
       TypeError: if the image is not uint8 (an image that is already scaled would turn black).
     """
-    if image.dtype != tf.uint8:
-        raise TypeError(f"image must be uint8 with values 0..255, got {image.dtype.name}")
+    _check_uint8(image)
     bins = 2**bits
     levels = tf.floor(tf.cast(image, tf.float32) / (256 // bins))
     return (levels + noise) / bins - 0.5
+
+
+def _check_uint8(image: tf.Tensor) -> None:
+    if image.dtype != tf.uint8:
+        raise TypeError(f"image must be uint8 with values 0..255, got {image.dtype.name}")
 
 
 def downscale(image: tf.Tensor, size: int) -> tf.Tensor:
     """Averages square blocks of pixels: uint8 [..., H, W, C] becomes uint8 [..., size, size, C].
 
     Raises:
+      TypeError: if the image is not uint8.
       ValueError: if H or W is not a multiple of size.
     """
+    _check_uint8(image)
     height, width, channels = image.shape[-3:]
     if height == width == size:
         return image

@@ -93,6 +93,8 @@ class Decoder(tf.keras.layers.Layer):
         size = 1
         for kernel in kernel_sizes:
             size = (size - 1) * 2 + kernel
+        if min(kernel_sizes) < 2:
+            raise ValueError(f"Decoder: kernel_sizes must be at least 2, got {tuple(kernel_sizes)}")
         if len(channels) != len(kernel_sizes) or self.image_shape[:2] != (size, size):
             raise ValueError(
                 f"Decoder: kernel_sizes {tuple(kernel_sizes)} with filters {tuple(filters)} make "

@@ -35,10 +35,11 @@ def _gate_bias_one(shape, dtype=None):
 class RSSMCell(tf.keras.layers.Layer):
     """One step of the RSSM, for `tf.keras.layers.RNN` and for acting.
 
-    As a Keras cell it takes a dict of `action` [B, A], `noise` [B, S], `is_first` [B, 1] and, when
-    there are images, `embed` [B, E]; without `embed` the step is taken in imagination. It puts out
-    a dict of `deter`, `stoch` and the `mean` and `std` of the distribution that stoch was drawn
-    from. (Keras cannot carry distribution objects through a loop: the methods below build them.)
+    As a Keras cell it takes a dict of `action` [B, A], `noise` [B, S], where rows may have to start
+    anew `is_first` [B, 1] (0 or 1), and where there are images `embed` [B, E]; without `embed` the
+    step is taken in imagination. It puts out a dict of `deter`, `stoch` and the `mean` and `std` of
+    the distribution that stoch was drawn from. (Keras cannot carry distribution objects through a
+    loop: the methods below build them.)
 
     Args:
       stoch_size: S.
@@ -101,9 +102,13 @@ class RSSMCell(tf.keras.layers.Layer):
 
     def call(self, inputs: dict[str, tf.Tensor], states: tuple[State]):
         """Takes one step; see the class."""
-        keep = 1.0 - inputs["is_first"]
-        state = {key: value * keep for key, value in states[0].items()}
-        deter = self.transition(state, inputs["action"] * keep)
+        (state,), action = states, inputs["action"]
+        if "is_first" in inputs:
+            # Chosen, not multiplied: a state that has become NaN does not outlive its episode.
+            fresh = inputs["is_first"] > 0
+            state = {key: tf.where(fresh, 0.0, value) for key, value in state.items()}
+            action = tf.where(fresh, 0.0, action)
+        deter = self.transition(state, action)
         embed = inputs.get("embed")
         latent = self.prior(deter) if embed is None else self.posterior(deter, embed)
         mean, std = latent.distribution.loc, latent.distribution.scale
@@ -136,8 +141,8 @@ class RSSMCell(tf.keras.layers.Layer):
         Raises:
           ValueError: if B or L differ.
         """
-        inputs = {"embed": embed, "action": action, "noise": noise}
-        out = self._unroll(inputs, is_first, state)
+        inputs = {"embed": embed, "action": action, "is_first": is_first, "noise": noise}
+        out = self._unroll(inputs, state)
         states = {"deter": out["deter"], "stoch": out["stoch"]}
         # The prior needs only deter, so all its steps are one batch outside the recurrence.
         return _distribution(out["mean"], out["std"]), self.prior(out["deter"]), states
@@ -160,22 +165,23 @@ class RSSMCell(tf.keras.layers.Layer):
         Raises:
           ValueError: if B or L differ.
         """
-        is_first = tf.zeros(tf.shape(action)[:2], tf.bool)
-        is_first = tf.ensure_shape(is_first, action.shape[:2])
-        out = self._unroll({"action": action, "noise": noise}, is_first, state, unroll)
+        out = self._unroll({"action": action, "noise": noise}, state, unroll)
         states = {"deter": out["deter"], "stoch": out["stoch"]}
         return _distribution(out["mean"], out["std"]), states
 
-    def _unroll(self, inputs, is_first, state, unroll=False):
-        shapes = {key: value.shape[:2] for key, value in {**inputs, "is_first": is_first}.items()}
+    def _unroll(self, inputs, state, unroll=False):
+        shapes = {key: value.shape[:2] for key, value in inputs.items()}
+        for key, value in (state or {}).items():
+            shapes[key] = value.shape[:1].concatenate([None])
         if any(not a.is_compatible_with(b) for a in shapes.values() for b in shapes.values()):
             raise ValueError(f"the leading dimensions [B, L] of a chunk must agree, got {shapes}")
-        inputs = {**inputs, "is_first": tf.cast(is_first, tf.float32)[..., None]}
+        if "is_first" in inputs:
+            inputs = {**inputs, "is_first": tf.cast(inputs["is_first"], tf.float32)[..., None]}
         if state is None:
-            state = self.initial_state(tf.shape(is_first)[0])
+            state = self.initial_state(tf.shape(inputs["action"])[0])
         if unroll:  # by hand: Keras's own unrolled loop takes no dict of inputs
             outputs = []
-            for t in range(is_first.shape[1]):
+            for t in range(inputs["action"].shape[1]):
                 step = {key: value[:, t] for key, value in inputs.items()}
                 out, (state,) = self(step, (state,))
                 outputs.append(out)

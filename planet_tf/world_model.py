@@ -69,14 +69,22 @@ class WorldModel(tf.Module):
 
     def _build(self) -> None:
         """Makes all variables, so that they can be counted, restored and shared at once."""
-        chunk = {
-            "image": tf.zeros([1, 1, *self.image_shape], tf.uint8),
-            "action": tf.zeros([1, 1, self.action_size]),
-            "reward": tf.zeros([1, 1]),
-            "is_first": tf.ones([1, 1], tf.bool),
-        }
-        # In a graph: one trace in place of many small eager kernels.
-        tf.function(self.loss, autograph=False)(chunk, tf.zeros([2], tf.int32))
+
+        def touch():
+            state = self.step(
+                tf.zeros([1, *self.decoder.image_shape]),
+                tf.zeros([1, self.action_size]),
+                tf.ones([1], tf.bool),
+                self.cell.initial_state(1),
+                tf.zeros([1, self.cell.stoch_size]),
+            )
+            self.cell.prior(state["deter"])
+            self.decoder(rssm.features(state))
+            self.reward(rssm.features(state))
+
+        tf.function(
+            touch, autograph=False
+        )()  # faster than eager: the kernels are not run one by one
 
     def preprocess(self, image: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Returns what the encoder reads and the decoder predicts (see `images.preprocess`).
@@ -107,6 +115,8 @@ class WorldModel(tf.Module):
         image_seed, stoch_seed = tf.unstack(split_seed(seed, 2))
         image = self._preprocess_chunk(batch["image"], image_seed)
         posterior, prior, states = self._observe(image, batch, stoch_seed)
+        # A reward [B, L, 1] would broadcast against the mean [B, L] where B == L.
+        batch["reward"].shape.assert_is_compatible_with(posterior.batch_shape)
         feat = rssm.features(states)
         loss, terms = losses.negative_elbo(
             self.decoder.distribution(feat).log_prob(image),

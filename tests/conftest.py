@@ -41,9 +41,9 @@ def tiny():
     config.parse(TINY, [])
 
 
-def _make_agent(seed=0, **settings):
+def _make_agent(weights=0, **settings):
     env = environments.load("dot_goal", seed=0)
-    tf.keras.utils.set_random_seed(seed)
+    tf.keras.utils.set_random_seed(weights)
     return agents.PlanetAgent(
         ts.time_step_spec(tensor_spec.from_spec(env.observation_spec())),
         tensor_spec.from_spec(env.action_spec()),

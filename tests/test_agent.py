@@ -36,28 +36,20 @@ def test_it_is_a_tf_agent_that_counts_its_updates(make_agent, batch):
 
 
 def test_one_seed_gives_the_same_50_updates_bit_for_bit(make_agent, batch):
-    one, losses = updated(make_agent(seed=1, **{}), 50, batch)
-    two, again = updated(make_agent(seed=1), 50, batch)
-    assert losses == again and len(set(losses)) == 50
+    one, losses = updated(make_agent(1), 50, batch)
+    two, again = updated(make_agent(1), 50, batch)
+    assert losses == again and len(set(losses)) > 40
     for x, y in zip(one, two, strict=True):
         np.testing.assert_array_equal(x, y)
 
 
 def test_another_seed_gives_other_updates(make_agent, batch):
-    # The same weights, another stream of noise: the loss of the first update tells.
-    streams = [make_agent(seed=1).train(batch).loss]
-    for seed in (0, 1):
-        tf.keras.utils.set_random_seed(1)
-        reference = make_agent(seed=1)
-        agent = agents.PlanetAgent(reference.time_step_spec, reference.action_spec, seed=seed)
-        for mine, theirs in zip(
-            agent.world_model.variables, reference.world_model.variables, strict=True
-        ):
-            mine.assign(theirs)
-        streams.append(agent.train(batch).loss)
-    assert streams[0] == streams[1] != streams[2]
-    weights = [make_agent(seed=seed).world_model.trainable_variables[0] for seed in (1, 2)]
-    assert not np.array_equal(*weights)
+    # The same weights, another stream of noise.
+    one, same, other = (float(make_agent(1, seed=seed).loss(batch).loss) for seed in (0, 0, 1))
+    assert one == same != other
+    one, same, other = (make_agent(w).world_model.trainable_variables[0] for w in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
 
 
 def test_an_update_by_hand(make_agent, batch):
@@ -70,7 +62,7 @@ def test_an_update_by_hand(make_agent, batch):
         loss, _ = agent.world_model.loss(batch, tf.constant([0, 0]))  # seed 0, update 0
     gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
     norm = np.sqrt(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients))
-    assert norm > 20  # so that it is clipped
+    assert norm > 4  # so that it is clipped
     before = [variable.numpy() for variable in variables]
     info = agent.train(batch)
     np.testing.assert_allclose(info.loss, loss, rtol=1e-6)

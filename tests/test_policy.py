@@ -78,7 +78,9 @@ def test_exploration_adds_a_gaussian_and_evaluation_none(agent):
         agent.time_step_spec, agent.action_spec, agent.world_model, exploration_noise=1e-3
     )
     state, step = some_state(little, rows), time_step(images(rows))
-    quiet, nudged, noisy = (p.action(step, state) for p in (agent.policy, little, agent.collect_policy))
+    quiet, nudged, noisy = (
+        p.action(step, state) for p in (agent.policy, little, agent.collect_policy)
+    )
     inside = np.all(np.abs(nudged.action) < 1, axis=-1)
     assert inside.sum() > 200
     noise = ((nudged.action - quiet.action) / 1e-3).numpy()[inside]

@@ -181,6 +181,17 @@ def test_observe_returns_distributions(cell, chunk):
     assert_same([posterior, prior], [of_embed, cell.prior(states["deter"])])
 
 
+def test_samples_carry_the_gradient_of_mean_and_std(cell, chunk):
+    bias = weights(cell)["posterior_out/bias"]
+    with tf.GradientTape() as tape:
+        posterior, _, states = cell.observe(**{key: value[:, :1] for key, value in chunk.items()})
+        total = tf.reduce_sum(states["stoch"])
+    # d stoch / d mean = 1; d stoch / d std = noise; the slope of softplus is 1 - e^-softplus.
+    slope = 1 - np.exp(0.1 - posterior.stddev()[:, 0])
+    expected = np.concatenate([[B] * S, (chunk["noise"][:, 0] * slope).numpy().sum(0)])
+    np.testing.assert_allclose(tape.gradient(total, bias), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("unroll", [False, True])
 def test_imagine_returns_a_distribution(cell, chunk, start, unroll):
     prior, states = cell.imagine(chunk["action"], chunk["noise"], start, unroll)

@@ -1,0 +1,48 @@
+"""The toy task is learnt from pixels: the agent gets most of what its oracle gets."""
+
+import numpy as np
+import pytest
+from tf_agents.policies import py_policy, py_tf_eager_policy
+from tf_agents.trajectories import policy_step
+
+from planet_tf import environments, evaluation
+
+EPISODES = 10
+
+
+class Oracle(py_policy.PyPolicy):
+    """Looks at the environment's state, not at its pixels."""
+
+    def __init__(self, env):
+        super().__init__(env.time_step_spec(), env.action_spec())
+        self._env = env
+
+    def _action(self, time_step, policy_state, seed=None):
+        return policy_step.PolicyStep(self._env.oracle_action(), policy_state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_dot_goal_is_learnt_within_30_episodes(train, tmp_path, seed):
+    bindings = [
+        f"train.seed={seed}",
+        "train.episodes=30",
+        "train.checkpoint_every=30",
+        "train.evaluation_episodes=2",
+    ]
+    done = train(tmp_path, ["dot_goal.gin", "cpu.gin"], bindings)
+    print(done.stderr)
+    assert done.returncode == 0, done.stderr
+    env = environments.load("dot_goal")
+    policy = py_tf_eager_policy.SavedModelPyTFEagerPolicy(
+        str(tmp_path / "policy"), load_specs_from_pbtxt=True
+    )
+    # The same ten starts for both, which training has not seen.
+    agent, oracle = (
+        evaluation.evaluate(env, actor, EPISODES, np.random.SeedSequence([1000, seed]))
+        for actor in (policy, Oracle(env))
+    )
+    print(f"seed {seed}: agent {agent.mean:.2f} (std {agent.std:.2f}), oracle {oracle.mean:.2f}")
+    for one, two in zip(agent.episodes, oracle.episodes, strict=True):
+        np.testing.assert_array_equal(one["image"][0], two["image"][0])
+    assert agent.mean >= 0.8 * oracle.mean

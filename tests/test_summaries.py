@@ -1,0 +1,108 @@
+"""Summaries: TensorBoard and JSON lines say the same; pictures and lines look as they should."""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from planet_tf import summaries
+
+
+def events(root):
+    accumulator = event_accumulator.EventAccumulator(
+        str(root / "tensorboard"), {event_accumulator.TENSORS: 0}
+    )
+    accumulator.Reload()
+    return {
+        tag: [
+            (event.step, tf.make_ndarray(event.tensor_proto)) for event in accumulator.Tensors(tag)
+        ]
+        for tag in accumulator.Tags()["tensors"]
+    }
+
+
+def lines(root):
+    return [json.loads(line) for line in (root / "scalars.jsonl").read_text().splitlines()]
+
+
+def test_scalars_are_in_tensorboard_and_in_json(tmp_path):
+    writer = summaries.Summaries(tmp_path)
+    writer.scalars(10, {"train/loss": 2.5, "train/kl": 0.25}, updates=10, env_steps=400)
+    writer.scalars(20, {"train/loss": float("nan"), "train/kl": float("inf")}, updates=20)
+    writer.flush()
+    found = lines(tmp_path)
+    assert all(line.pop("time") > 1e9 for line in found)
+    assert found == [
+        {"updates": 10, "env_steps": 400, "train/loss": 2.5, "train/kl": 0.25},
+        {"updates": 20, "train/loss": None, "train/kl": None},
+    ]
+    scalars = events(tmp_path)
+    assert set(scalars) == {"train/loss", "train/kl"}
+    assert [step for step, _ in scalars["train/loss"]] == [10, 20]
+    np.testing.assert_array_equal([v for _, v in scalars["train/loss"]], [2.5, np.nan])
+    np.testing.assert_array_equal([v for _, v in scalars["train/kl"]], [0.25, np.inf])
+    writer.close()
+    more = summaries.Summaries(tmp_path)  # a resumed run goes on in the same file
+    more.scalars(30, {"train/loss": 1.0}, updates=30)
+    more.close()
+    assert [line["updates"] for line in lines(tmp_path)] == [10, 20, 30]
+
+
+def test_text_and_pictures(tmp_path):
+    writer = summaries.Summaries(tmp_path)
+    writer.text("config", "a = 1\nb = '_2_'", 5)
+    picture = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    writer.image("strip", tf.constant(picture), 6)
+    writer.close()
+    found = events(tmp_path)
+    ((step, text),) = found["config"]
+    assert step == 5 and text.item().decode() == "    a = 1\n    b = '_2_'\n"  # Markdown: verbatim
+    ((step, image),) = found["strip"]
+    assert step == 6 and list(image[:2]) == [b"5", b"4"]  # width, height
+    np.testing.assert_array_equal(tf.io.decode_png(image[2]), picture)
+
+
+def test_a_strip_has_a_row_each_for_real_model_and_difference():
+    # One chunk of 10 frames, 2x1 pixels; frame t is t / 20 - 0.5. The model says 0.25, then 2.
+    frames = np.arange(10, dtype=np.float32)[None, :, None, None, None] / 20 - 0.5
+    target = np.tile(frames, [2, 1, 2, 1, 3])
+    image = np.full_like(target, 0.25)
+    image[:, 9] = 2
+    target[1], image[1] = 0.5, 0.5  # the second chunk is not drawn
+    strip = summaries.prediction_strip(
+        {"image": tf.constant(image), "target": tf.constant(target)}, columns=4
+    )
+    assert strip.dtype == tf.uint8 and strip.shape == [3 * 2, 4 * 1, 3]
+    assert np.all(strip == strip[:, :, :1])
+    steps = np.array([0, 3, 6, 9])
+    real = steps / 20 * 256
+    model = np.array([192, 192, 192, 255])  # (0.25 + 0.5) * 256; white is the most
+    # Grey where they are alike: (0.25 - (t / 20 - 0.5)) / 2 + 0.5.
+    difference = np.minimum(
+        ((np.array([0.25, 0.25, 0.25, 2]) - steps / 20 + 0.5) / 2 + 0.5) * 256, 255
+    )
+    for row, expected in enumerate((real, model, difference)):
+        for line in strip[2 * row : 2 * row + 2, :, 0].numpy():
+            np.testing.assert_allclose(line, expected, atol=1)
+    short = {"image": tf.constant(image[:, :3]), "target": tf.constant(target[:, :3])}
+    assert summaries.prediction_strip(short).shape == [6, 3, 3]
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
+    progress = summaries.Progress(episodes=10, done=4, seconds_between_lines=1e9)
+    progress.within("update", 1, 100)  # too early for a line
+    progress.episode(5, "return 1.0")
+    progress.say("hello")
+    progress.close()
+    out, err = capsys.readouterr()
+    first, second = err.splitlines()
+    assert first.startswith("episode 5/10 | return 1.0 | ") and first.endswith(" left")
+    assert second == "hello"
+    assert out == "" and "\r" not in err and "\x1b" not in err
+
+
+def test_progress_shows_within_a_long_episode(capsys):
+    progress = summaries.Progress(episodes=10, done=0, seconds_between_lines=-1.0)
+    progress.within("update", 7, 100)
+    assert capsys.readouterr().err == "  update 7/100\n"

@@ -1,0 +1,286 @@
+"""Training, as the user runs it: from nothing to all that a run leaves, and on from where it was."""
+
+import json
+import pathlib
+import shutil
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+
+from planet_tf import config, environments, training
+
+ROOT = pathlib.Path(__file__).parents[1]
+SETTINGS = {"planet", "cpu", "debug"}
+TASKS = {
+    "cartpole_balance": ("cartpole_balance", 8),
+    "cartpole_swingup": ("cartpole_swingup", 8),
+    "cheetah": ("cheetah_run", 4),
+    "cup": ("ball_in_cup_catch", 4),
+    "finger": ("finger_spin", 2),
+    "reacher": ("reacher_easy", 4),
+    "walker": ("walker_walk", 2),
+    "dot_goal": ("dot_goal", None),
+}
+TERMS = {
+    "loss",
+    "image_loss",
+    "reward_loss",
+    "kl",
+    "kl_loss",
+    "prior_entropy",
+    "posterior_entropy",
+}
+TAGS = {
+    *(f"train/{term}" for term in TERMS | {"gradient_norm"}),
+    *(f"test/{term}" for term in TERMS),
+    "collect/return",
+    "collect/length",
+    "evaluation/return",
+    "evaluation/return_std",
+    "time/updates_per_second",
+    "time/decision_ms",
+    "time/evaluation_decision_ms",
+}
+COUNTERS = {"time", "updates", "episodes", "agent_steps", "env_steps"}
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "scalars.jsonl").read_text().splitlines()]
+
+
+def tensorboard_tags(run):
+    accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"))
+    accumulator.Reload()
+    return set(accumulator.Tags()["tensors"])
+
+
+def checkpoint(run, number):
+    """Returns all values of a checkpoint by their keys."""
+    reader = tf.train.load_checkpoint(str(run / "checkpoints" / f"ckpt-{number}"))
+    return {
+        key: reader.get_tensor(key)
+        for key in reader.get_variable_to_shape_map()
+        if key not in ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+    }
+
+
+def value(values, part):
+    (found,) = (int(x) for key, x in values.items() if part in key)
+    return found
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_one_command_trains_and_the_same_again_resumes(train, tmp_path):
+    run = tmp_path / "run"
+    files = ["cheetah.gin", "debug.gin"]
+    done = train(run, files)
+    assert done.returncode == 0, done.stderr
+    assert str(run) in done.stdout
+    for number in range(1, 5):
+        assert f"episode {number}/4 | {number * 1000} env steps" in done.stderr
+    assert "evaluation after 4 episodes, 4000 env steps" in done.stderr
+    assert names(run) == [
+        "checkpoints",
+        "config.gin",
+        "episodes",
+        "policy",
+        "scalars.jsonl",
+        "tensorboard",
+    ]
+    assert names(run / "episodes" / "train") == [f"00000{i}-251.npz" for i in range(4)]
+    assert names(run / "episodes" / "heldout") == [f"00000{i}-251.npz" for i in range(2)]
+    assert {"saved_model.pb", "policy_specs.pbtxt", "variables"} <= set(names(run / "policy"))
+    assert "train.task = 'cheetah_run'" in (run / "config.gin").read_text()
+
+    found = lines(run)
+    assert {key for line in found for key in line} == TAGS | COUNTERS
+    assert all(np.isfinite(x) for line in found for x in line.values())
+    assert tensorboard_tags(run) == TAGS | {"config", "heldout/real_model_difference"}
+    for line in found:  # 250 agent steps an episode, repeat 4
+        assert line["agent_steps"] == 250 * line["episodes"]
+        assert line["env_steps"] == 4 * line["agent_steps"]
+        assert line["updates"] == 3 * max(line["episodes"] - 2, 0)
+    returns = [line["collect/return"] for line in found if "collect/return" in line]
+    for number, total in enumerate(returns):
+        with np.load(run / "episodes" / "train" / f"00000{number}-251.npz") as episode:
+            np.testing.assert_allclose(total, episode["reward"].sum(), rtol=1e-5)
+    before = checkpoint(run, 4)
+    assert value(before, "agent/_train_step_counter") == 6
+    assert value(before, "optimizer/_iterations") == 6
+
+    again = train(run, files)
+    assert again.returncode == 0, again.stderr
+    assert "resumed" in again.stderr and "episode 4 of 4, update 6" in again.stderr
+    assert "complete" in again.stderr and "train.episodes" in again.stderr
+    assert lines(run) == found
+
+    on = train(run, files, ["train.episodes=5"])
+    assert on.returncode == 0, on.stderr
+    assert "episode 4 of 5, update 6" in on.stderr
+    assert "episode 5/5 | 5000 env steps" in on.stderr and "episode 4/5" not in on.stderr
+    last = lines(run)[-1]
+    assert {key: last[key] for key in COUNTERS - {"time"}} == {
+        "updates": 9,
+        "episodes": 5,
+        "agent_steps": 1250,
+        "env_steps": 5000,
+    }
+    after = checkpoint(run, 5)
+    assert value(after, "optimizer/_iterations") == 9
+    assert len(names(run / "episodes" / "train")) == 5
+
+
+@pytest.fixture
+def quick(tiny, monkeypatch):
+    """Runs training on dot_goal in this process, without the export: (root_dir, **settings)."""
+    monkeypatch.setattr(training.export, "export_policy", lambda *_, **__: None)
+
+    def run(root_dir, **settings):
+        for name, setting in settings.items():
+            gin.bind_parameter(name.replace("__", "."), setting)
+        training.train(str(root_dir))
+
+    return run
+
+
+def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    quick(whole, train__episodes=5)
+    quick(parts, train__episodes=4)
+    shutil.copytree(parts, tmp_path / "lost")
+    quick(parts, train__episodes=5)
+    assert "episode 4 of 5, update 6" in capsys.readouterr().err
+    expected, got = checkpoint(whole, 5), checkpoint(parts, 5)
+    assert value(got, "optimizer/_iterations") == 9
+    assert expected.keys() == got.keys()
+    for key, values in expected.items():
+        np.testing.assert_array_equal(got[key], values, err_msg=key)
+    for kind in ("train", "heldout"):
+        for path in (whole / "episodes" / kind).iterdir():
+            with np.load(path) as one, np.load(parts / "episodes" / kind / path.name) as two:
+                for key in one.files:
+                    np.testing.assert_array_equal(one[key], two[key], err_msg=path.name)
+
+    # Stopped with no checkpoint, its episodes are on disk and count.
+    shutil.rmtree(tmp_path / "lost" / "checkpoints")
+    quick(tmp_path / "lost", train__episodes=5)
+    err = capsys.readouterr().err
+    assert "episode 4 of 5, update 0" in err
+    last = lines(tmp_path / "lost")[-1]
+    assert (last["episodes"], last["agent_steps"], last["updates"]) == (5, 125, 3)
+    (lost,) = [
+        line
+        for line in lines(tmp_path / "lost")
+        if "collect/return" in line and line["episodes"] == 5
+    ]
+    assert lost["collect/length"] == 25
+
+
+def test_episodes_beyond_the_checkpoint_are_counted_again(quick, tmp_path):
+    quick(tmp_path, train__episodes=4, train__checkpoint_every=3)
+    for path in (tmp_path / "checkpoints").glob("ckpt-4.*"):
+        path.unlink()
+    state = tmp_path / "checkpoints" / "checkpoint"
+    state.write_text('model_checkpoint_path: "ckpt-3"\nall_model_checkpoint_paths: "ckpt-3"\n')
+    quick(tmp_path, train__episodes=5)
+    last = lines(tmp_path)[-1]
+    # The 3 updates before episode 4 are lost, its 25 steps are not.
+    assert (last["episodes"], last["agent_steps"], last["updates"]) == (5, 125, 6)
+    assert value(checkpoint(tmp_path, 5), "optimizer/_iterations") == 6
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
+    with pytest.raises(FloatingPointError, match="loss.* updates 4 to 6"):
+        quick(tmp_path / "rate", PlanetAgent__learning_rate=1e30)
+    gin.bind_parameter("PlanetAgent.learning_rate", 1e-3)
+
+    run = tmp_path / "run"
+    quick(run, train__episodes=3)
+    before = checkpoint(run, 3)
+    files = ["dot_goal.gin", "debug.gin"]
+    done = train(run, files, ["train.episodes=4", "WorldModel.image_scale=1e36"])
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: loss" in done.stderr and "updates 4 to 6" in done.stderr
+    assert str(run) in done.stderr.split("error: ")[1]
+    assert names(run / "checkpoints") == [
+        "checkpoint",
+        "ckpt-3.data-00000-of-00001",
+        "ckpt-3.index",
+    ]
+    for key, values in checkpoint(run, 3).items():
+        np.testing.assert_array_equal(before[key], values)
+    assert all(np.all(np.isfinite(x)) for x in before.values() if x.dtype == np.float32)
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "expected"),
+    [
+        ("train__task", "dot_gaol", "did you mean 'dot_goal'"),
+        ("train__batch_size", 0, r"train\.batch_size.*at least 1, got 0"),
+        ("train__episodes", 2.5, r"train\.episodes.*whole number.*2\.5"),
+        ("train__updates_per_episode", True, r"train\.updates_per_episode.*whole number"),
+        ("train__seed", -1, r"train\.seed.*at least 0"),
+        ("train__chunk_length", 1, r"train\.chunk_length.*at least 2"),
+        ("train__chunk_length", 27, r"27.*26 frames"),
+        ("load_environment__action_repeat", 26, "action_repeat"),
+        ("cem__elites", 21, r"cem\.elites \(21\).*cem\.candidates \(20\)"),
+        ("Decoder__filters", (8, 8), "Decoder"),
+        ("WorldModel__image_size", 48, "48"),
+        ("PlanetAgent__learning_rate", "fast", "fast"),
+        ("ReplayBuffer__capacity", 0, "capacity"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(quick, tmp_path, setting, bad, expected):
+    with pytest.raises(config.ConfigError, match=expected):
+        quick(tmp_path / "run", **{setting: bad})
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_model_size_cannot_resume(quick, tmp_path):
+    quick(tmp_path, train__episodes=3)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(config.ConfigError, match="does not fit.*shape.*shape.*name"):
+        quick(tmp_path, train__episodes=4, RSSMCell__hidden_size=24)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_every_gin_file_is_a_task_or_a_size():
+    assert {path.stem for path in (ROOT / "gin").glob("*.gin")} == SETTINGS | set(TASKS)
+
+
+@pytest.mark.parametrize("file", TASKS)
+def test_a_task_file_has_the_papers_settings(file):
+    config.parse([str(ROOT / "gin" / f"{file}.gin")], [])
+    task, repeat = TASKS[file]
+    assert gin.query_parameter("train.task") == task
+    environments.check_name(task)
+    if repeat is not None:
+        assert gin.query_parameter("load_environment.action_repeat") == repeat
+    settings = {
+        "train.batch_size": 50,
+        "train.chunk_length": 50 if repeat else 25,
+        "train.updates_per_episode": 100,
+        "train.seed_episodes": 5,
+        "PlanetAgent.learning_rate": 1e-3,
+        "PlanetAgent.adam_epsilon": 1e-4,
+        "PlanetAgent.clip_norm": 1000.0,
+        "PlanetAgent.exploration_noise": 0.3,
+        "WorldModel.reward_scale": 10.0,
+        "WorldModel.free_nats": 3.0,
+        "RSSMCell.stoch_size": 30,
+        "RSSMCell.deter_size": 200,
+        "cem.horizon": 12,
+        "cem.candidates": 1000,
+        "cem.elites": 100,
+        "cem.iterations": 10,
+    }
+    assert {name: gin.query_parameter(name) for name in settings} == settings
+    for size in ("cpu", "debug"):  # every name in them is right
+        config.parse([str(ROOT / "gin" / f"{size}.gin")], [])
