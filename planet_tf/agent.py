@@ -51,6 +51,7 @@ class PlanetAgent(tf_agent.TFAgent):
             learning_rate, epsilon=adam_epsilon, jit_compile=False
         )
         self.optimizer.build(self.world_model.trainable_variables)
+        self.learning_rate = learning_rate
         self._seed = seed
         self._clip_norm = clip_norm
         if train_step_counter is None:

@@ -48,12 +48,22 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
             near = difflib.get_close_matches(path.name, _gin_files(path.parent), 3, 0.4)
             hint = f": did you mean {' or '.join(str(path.parent / n) for n in near)}?"
             raise ConfigError(f"--gin_file={file}: no such file{hint if near else ''}")
-        gin.add_config_file_search_path(os.fspath(path.parent))
-        with _settings_from(f"--gin_file={file}"):
+        with _settings_from(f"--gin_file={file}"), _includes_beside(path):
             gin.parse_config_file(file)
     for binding in bindings:
         with _settings_from(f"--gin_bindings={binding}"):
             gin.parse_config(binding)
+
+
+@contextlib.contextmanager
+def _includes_beside(path: pathlib.Path) -> Iterator[None]:
+    """Has gin look for includes beside the file first; its own search path only grows."""
+    prefixes = gin.config._LOCATION_PREFIXES
+    prefixes.insert(0, os.fspath(path.parent))
+    try:
+        yield
+    finally:
+        prefixes.pop(0)
 
 
 @contextlib.contextmanager

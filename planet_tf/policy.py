@@ -56,8 +56,10 @@ class PlanetPolicy(tf_policy.TFPolicy):
         name: str = "planet_policy",
     ):
         low, high = getattr(action_spec, "minimum", None), getattr(action_spec, "maximum", None)
-        if len(getattr(action_spec, "shape", ())) != 1 or not (
-            np.all(low == np.float32(-1)) and np.all(high == np.float32(1))
+        if (
+            len(getattr(action_spec, "shape", ())) != 1
+            or action_spec.dtype != tf.float32
+            or not (np.all(low == np.float32(-1)) and np.all(high == np.float32(1)))
         ):
             raise ValueError(f"actions must be one bounded vector in [-1, 1], got {action_spec}")
         cell = world_model.cell

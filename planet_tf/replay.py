@@ -12,7 +12,8 @@ import os
 import pathlib
 import sys
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 
 import gin
 import numpy as np
@@ -67,6 +68,8 @@ class EpisodeRecorder:
 
     def __call__(self, transition: Transition) -> None:
         """Takes one transition, unbatched, in order."""
+        if transition[0].is_last():
+            return  # from the end of an episode to the start of the next
         self._transitions.append(transition)
         if transition[2].is_last():
             self.episodes.append(align(self._transitions))
@@ -84,6 +87,8 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
     """
 
     def __init__(self, data_spec, directory: str | os.PathLike, capacity: int = 2000):
+        if capacity < 1:
+            raise ValueError(f"ReplayBuffer.capacity must be at least 1, got {capacity}")
         super().__init__(
             data_spec,
             capacity,
@@ -120,10 +125,9 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         for old in self._files()[: -self._capacity]:
             old.unlink()
 
-    def episode_file(self, number: int) -> Episode:
-        """Reads back episode `number` (0 is the first ever added) from disk."""
-        (path,) = self._directory.glob(f"{number:06d}-*.npz")
-        return _read(path)
+    def episodes_since(self, number: int) -> Iterator[Episode]:
+        """Reads back from disk the episodes from `number` on; 0 is the first ever added."""
+        return (_read(path) for path in self._files() if _number(path) >= number)
 
     def sample(self, seed: tf.Tensor, batch_size: int, chunk_length: int) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.
@@ -140,7 +144,11 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
           tf.errors.InvalidArgumentError: if no episode is long enough.
         """
         with tf.device(self._device):
-            rows = tf.where(self._episode_lengths >= chunk_length)[:, 0]
+            # From the oldest episode to the newest, wherever in the table it is.
+            oldest_first = tf.range(1, self._capacity + 1, dtype=tf.int64) + self._last_episode
+            oldest_first %= self._capacity
+            long_enough = tf.gather(self._episode_lengths, oldest_first) >= chunk_length
+            rows = tf.boolean_mask(oldest_first, long_enough)
             count = tf.size(rows)
             message = f"no episode in {self._directory} has the {chunk_length} frames of a chunk"
             with tf.control_dependencies([tf.debugging.assert_positive(count, message)]):
@@ -207,7 +215,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
             raise ValueError(f"an episode has {sorted(self._data_spec)}, got {sorted(episode)}")
         for key, spec in self._data_spec.items():
             value = episode[key]
-            expected = (len(episode["reward"]), *spec.shape)
+            expected = (len(np.atleast_1d(episode["reward"])), *spec.shape)
             if value.shape != expected or value.dtype != spec.dtype.as_numpy_dtype:
                 raise ValueError(
                     f"episode[{key!r}] must be {spec.dtype.name} {expected}, "
@@ -215,23 +223,30 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
                 )
 
     def _files(self) -> list[pathlib.Path]:
-        return sorted(self._directory.glob("*-*.npz"))
+        return sorted(self._directory.glob("[0-9]*-*.npz"))
 
     def _load(self, path: pathlib.Path) -> None:
         try:
             episode = _read(path)
             self._check(episode)
-        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             aside = path.with_suffix(".bad")
             path.rename(aside)
             print(f"replay: {path} is no episode ({error}); kept as {aside.name}", file=sys.stderr)
             return
         self._add_fn(episode)
-        self.num_episodes = int(path.name.split("-")[0]) + 1
+        self.num_episodes = _number(path) + 1
+
+
+def _number(path: pathlib.Path) -> int:
+    return int(path.name.split("-")[0])
 
 
 def _read(path: pathlib.Path) -> Episode:
-    with np.load(path, allow_pickle=False) as file:
+    file = np.load(path, allow_pickle=False)
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise ValueError("it holds a bare array")
+    with file:
         return {key: file[key] for key in file.files}
 
 

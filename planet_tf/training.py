@@ -143,9 +143,9 @@ class _Run:
             self.root / "checkpoints", agent=self.agent, **self.metrics
         )
         path = self._checkpoints.restore()
-        behind = range(int(self.metrics["episodes"].result()), self.replay.num_episodes)
-        for number in behind:  # collected after the checkpoint
-            _observe_again(self.replay.episode_file(number), self.metrics.values())
+        self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
+        for episode in self.replay.episodes_since(int(self.metrics["episodes"].result())):
+            _observe_again(episode, self.metrics.values())  # collected after the checkpoint
         self._summaries = summaries.Summaries(self.root)
         self._progress = summaries.Progress(episodes, self.episodes)
         if path or self.episodes:
@@ -185,7 +185,7 @@ class _Run:
         if broken:
             raise FloatingPointError(
                 f"{', '.join(broken)} became NaN or infinite in updates {first + 1} to "
-                f"{first + updates}; the last checkpoint in {self.root} is from before that"
+                f"{first + updates}; what is in {self.root} is from before that"
             )
         heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
         self._fit_terms = {
@@ -318,7 +318,7 @@ def _check_counts(settings: dict) -> None:
         if name in ("root_dir", "task", "jit_compile"):
             continue
         low = least.get(name, 1)
-        if not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise config.ConfigError(
                 f"train.{name} must be a whole number of at least {low}, got {value!r}"
             )

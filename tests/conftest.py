@@ -1,4 +1,4 @@
-"""What the tests share: a model and a planner of the smallest size, and gin left as it was found."""
+"""What the tests share: a model and a planner of the smallest size, and gin left as found."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Settings: later ones win, and what is wrong is said in one message, before anything is written."""
+"""Settings: later ones win; what is wrong is said in one message, before anything is written."""
 
 from concurrent import futures
 

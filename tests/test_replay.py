@@ -223,8 +223,10 @@ def test_it_is_refilled_from_disk_and_the_numbers_go_on(tmp_path):
     again = replay.ReplayBuffer(SPEC, tmp_path, 3)
     assert again.num_episodes == 5
     assert set(drawn(again)[0]) == {2, 3, 4}
+    since = list(again.episodes_since(3))
+    assert [len(one["reward"]) for one in since] == [9, 5]
     for key, value in episode(3, 9).items():
-        np.testing.assert_array_equal(again.episode_file(3)[key], value)
+        np.testing.assert_array_equal(since[0][key], value)
     again.add_episode(episode(5, 6))
     assert set(drawn(again)[0]) == {3, 4, 5}
     assert sorted(p.name for p in tmp_path.iterdir())[-1] == "000005-6.npz"

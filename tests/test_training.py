@@ -1,8 +1,7 @@
-"""Training, as the user runs it: from nothing to all that a run leaves, and on from where it was."""
+"""Training, as the user runs it: from nothing to all that a run leaves, and on from there."""
 
 import json
 import pathlib
-import shutil
 
 import gin
 import numpy as np
@@ -153,7 +152,6 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, tmp_path, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     quick(whole, train__episodes=5)
     quick(parts, train__episodes=4)
-    shutil.copytree(parts, tmp_path / "lost")
     quick(parts, train__episodes=5)
     assert "episode 4 of 5, update 6" in capsys.readouterr().err
     expected, got = checkpoint(whole, 5), checkpoint(parts, 5)
@@ -167,36 +165,20 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, tmp_path, capsys):
                 for key in one.files:
                     np.testing.assert_array_equal(one[key], two[key], err_msg=path.name)
 
-    # Stopped with no checkpoint, its episodes are on disk and count.
-    shutil.rmtree(tmp_path / "lost" / "checkpoints")
-    quick(tmp_path / "lost", train__episodes=5)
-    err = capsys.readouterr().err
-    assert "episode 4 of 5, update 0" in err
-    last = lines(tmp_path / "lost")[-1]
-    assert (last["episodes"], last["agent_steps"], last["updates"]) == (5, 125, 3)
-    (lost,) = [
-        line
-        for line in lines(tmp_path / "lost")
-        if "collect/return" in line and line["episodes"] == 5
-    ]
-    assert lost["collect/length"] == 25
-
-
-def test_episodes_beyond_the_checkpoint_are_counted_again(quick, tmp_path):
-    quick(tmp_path, train__episodes=4, train__checkpoint_every=3)
-    for path in (tmp_path / "checkpoints").glob("ckpt-4.*"):
+    # Stopped between the episode and its checkpoint: the episode counts, its updates are lost.
+    for path in (parts / "checkpoints").glob("ckpt-5.*"):
         path.unlink()
-    state = tmp_path / "checkpoints" / "checkpoint"
-    state.write_text('model_checkpoint_path: "ckpt-3"\nall_model_checkpoint_paths: "ckpt-3"\n')
-    quick(tmp_path, train__episodes=5)
-    last = lines(tmp_path)[-1]
-    # The 3 updates before episode 4 are lost, its 25 steps are not.
-    assert (last["episodes"], last["agent_steps"], last["updates"]) == (5, 125, 6)
-    assert value(checkpoint(tmp_path, 5), "optimizer/_iterations") == 6
+    state = parts / "checkpoints" / "checkpoint"
+    state.write_text('model_checkpoint_path: "ckpt-4"\nall_model_checkpoint_paths: "ckpt-4"\n')
+    quick(parts, train__episodes=6)
+    assert "episode 5 of 6, update 6" in capsys.readouterr().err
+    last = lines(parts)[-1]
+    assert (last["episodes"], last["agent_steps"], last["updates"]) == (6, 150, 9)
+    assert value(checkpoint(parts, 6), "optimizer/_iterations") == 9
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
-    with pytest.raises(FloatingPointError, match="loss.* updates 4 to 6"):
+    with pytest.raises(FloatingPointError, match="loss.* updates 1 to 3"):
         quick(tmp_path / "rate", PlanetAgent__learning_rate=1e30)
     gin.bind_parameter("PlanetAgent.learning_rate", 1e-3)
 
@@ -216,7 +198,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
     ]
     for key, values in checkpoint(run, 3).items():
         np.testing.assert_array_equal(before[key], values)
-    assert all(np.all(np.isfinite(x)) for x in before.values() if x.dtype == np.float32)
+    assert all(np.all(np.isfinite(x)) for key, x in before.items() if "world_model" in key)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import numpy as np
 from planet_tf.environments.pixel_environment import IMAGE_SIZE, PixelEnvironment
 
 ENV_STEPS = 25
-REWARD_WIDTH = 0.4
+REWARD_WIDTH = 0.5
+GOAL = (0.5, 0.5)
 MIN_START_DISTANCE = 0.5
 DOT_RADIUS = 4.0  # pixels
 GOAL_HALF_SIDE = 6.0  # pixels: the goal shows around the dot that has reached it
@@ -22,8 +23,8 @@ class DotGoal(PixelEnvironment):
 
     The action (x to the right, y up) is a velocity: the dot moves by `speed` times it an env step
     and stops at the walls. The reward of an env step, after the move, is
-    exp(-(distance / 0.4)^2 / 2), in (0, 1]. An episode has 25 env steps; dot and goal start
-    anywhere, at least 0.5 apart. See PixelEnvironment for what it gives and takes.
+    exp(-(distance / 0.5)^2 / 2), in (0, 1]. An episode has 25 env steps; the dot starts anywhere
+    but within 0.5 of the goal, which stands still at (0.5, 0.5). See PixelEnvironment for the rest.
 
     Attributes:
       dot, goal: float64 [2], positions (x, y) in the arena.
@@ -33,7 +34,7 @@ class DotGoal(PixelEnvironment):
         """Initializes the task.
 
         Args:
-          seed: int >= 0 that decides where dots and goals are; None: random.
+          seed: int >= 0 that decides where the dot starts; None: random.
           action_repeat: env steps an agent step.
           speed: how far an action of 1 moves the dot in an env step; the arena is 2 wide.
 
@@ -43,10 +44,10 @@ class DotGoal(PixelEnvironment):
         super().__init__("dot_goal", 2, action_repeat, ENV_STEPS)
         self._random = np.random.RandomState(seed)
         self._speed = speed
-        self.dot, self.goal = np.zeros(2), np.zeros(2)
+        self.dot, self.goal = np.zeros(2), np.array(GOAL)
 
     def seed(self, seed: int) -> None:
-        """Seeds where dots and goals are from the next reset on."""
+        """Seeds where the dot starts from the next reset on."""
         self._random.seed(seed)
 
     def oracle_action(self) -> np.ndarray:
@@ -56,7 +57,7 @@ class DotGoal(PixelEnvironment):
 
     def _start(self) -> None:
         while True:
-            self.dot, self.goal = self._random.uniform(-1.0, 1.0, (2, 2))
+            self.dot = self._random.uniform(-1.0, 1.0, 2)
             if np.linalg.norm(self.dot - self.goal) >= MIN_START_DISTANCE:
                 return
 

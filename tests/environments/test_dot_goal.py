@@ -33,11 +33,11 @@ def test_reward_by_hand():
     env = dot_goal.DotGoal(seed=0, speed=0.2)
     env.reset()
     env.dot, env.goal = np.array([0.5, 0.0]), np.array([0.5, 0.8])
-    # To (0.5, 0.2): 0.6 away, exp(-(0.6 / 0.4)^2 / 2) = exp(-1.125).
-    assert env.step(np.array([0, 1], np.float32)).reward == pytest.approx(np.exp(-1.125))
+    # To (0.5, 0.2): 0.6 away, exp(-(0.6 / 0.5)^2 / 2) = exp(-0.72).
+    assert env.step(np.array([0, 1], np.float32)).reward == pytest.approx(np.exp(-0.72))
     np.testing.assert_allclose(env.dot, [0.5, 0.2])
     env.dot = np.array([0.9, 0.8])  # the wall stops it at (1, 0.8): 0.5 away
-    assert env.step(np.array([1, 0], np.float32)).reward == pytest.approx(np.exp(-0.78125))
+    assert env.step(np.array([1, 0], np.float32)).reward == pytest.approx(np.exp(-0.5))
 
 
 def test_reward_is_summed_over_a_repeat():
@@ -67,14 +67,15 @@ def test_a_seed_decides_where_they_start():
         found = []
         for _ in range(20):
             env.reset()
-            found.append([env.dot, env.goal])
+            found.append(env.dot)
+            np.testing.assert_array_equal(env.goal, dot_goal.GOAL)
         return np.array(found)
 
     places = starts(1)
     np.testing.assert_array_equal(places, starts(1))
     assert not np.array_equal(places, starts(2))
     assert np.abs(places).max() <= 1
-    assert np.linalg.norm(places[:, 0] - places[:, 1], axis=-1).min() >= 0.5
+    assert np.linalg.norm(places - dot_goal.GOAL, axis=-1).min() >= 0.5
     assert not np.array_equal(starts(None), starts(None))
 
 
