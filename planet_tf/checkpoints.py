@@ -20,12 +20,12 @@ class Checkpoints:
             self._checkpoint, os.fspath(directory), max_to_keep=keep
         )
 
-    def save(self, number: int) -> str:
-        """Saves all objects under a number that grows; returns the path."""
-        return self._manager.save(checkpoint_number=number)
+    def save(self, number: int) -> None:
+        """Saves all objects under a number that grows."""
+        self._manager.save(checkpoint_number=number)
 
-    def restore(self) -> str | None:
-        """Restores the newest checkpoint; returns its path, or None if there is none.
+    def restore(self) -> int | None:
+        """Restores the newest checkpoint; returns its number, or None if there is none.
 
         Raises:
           ValueError: if the checkpoint and the objects differ in a variable's shape or presence.
@@ -43,4 +43,4 @@ class Checkpoints:
             status.assert_consumed()
         except (ValueError, AssertionError) as error:
             raise ValueError(f"checkpoint {path} does not fit: {error}\n{way_out}") from error
-        return path
+        return int(path.rsplit("-", 1)[1])

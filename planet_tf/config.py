@@ -80,8 +80,7 @@ def _settings_from(source: str) -> Iterator[None]:
 
 def default_root_dir(files: Sequence[str]) -> str:
     """Names a run after its gin files: gin/cup.gin and gin/debug.gin give runs/cup-debug."""
-    stems = [pathlib.Path(file).stem for file in files] or ["default"]
-    return os.path.join("runs", "-".join(stems))
+    return os.path.join("runs", "-".join(pathlib.Path(file).stem for file in files) or "default")
 
 
 def _gin_files(directory: pathlib.Path) -> list[str]:

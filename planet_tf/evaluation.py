@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_agents.drivers import py_driver
 from tf_agents.policies import py_policy
 
-from planet_tf import policy as policies, replay
+from planet_tf import replay
 
 
 @dataclasses.dataclass
@@ -33,7 +33,7 @@ def run_episode(env, policy: py_policy.PyPolicy, seed, observers=()) -> replay.E
 
     Args:
       env: an environment of `planet_tf.environments`.
-      policy: a PlanetPyPolicy, or any PyPolicy without a state.
+      policy: a PlanetPyPolicy, an exported one, or any PyPolicy without a state.
       seed: a numpy SeedSequence; decides all that is random in the environment and a PlanetPolicy.
       observers: TF-Agents metrics and other observers of trajectories.
 
@@ -51,11 +51,10 @@ def run_episode(env, policy: py_policy.PyPolicy, seed, observers=()) -> replay.E
         max_episodes=1,
         end_episode_on_boundary=False,  # ends at the LAST step, without an action from it
     )
-    if isinstance(policy, policies.PlanetPyPolicy):
-        words = np.array(policy_seed, np.uint32).astype(np.int32)
-        state = policy.initial_state(tf.constant(words))
-    else:
-        state = policy.get_initial_state(1)
+    state = policy.get_initial_state(1)
+    if isinstance(state, dict):  # a PlanetPolicy's, from code or from a SavedModel
+        words = np.array([policy_seed], np.uint32).astype(np.int32)
+        state = {**state, "seed": tf.constant(words)}
     driver.run(env.reset(), state)
     return recorder.episodes[0]
 

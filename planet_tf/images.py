@@ -6,13 +6,12 @@ BITS = 5
 """Colour depth the model sees (release: 5 bits, as in Glow)."""
 
 
-def preprocess(image: tf.Tensor, noise: tf.Tensor, bits: int = BITS) -> tf.Tensor:
+def preprocess(image: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """Quantises, dequantises and centres: floor(x / 8) / 32 + U(0, 1/32) - 0.5 at 5 bits.
 
     Args:
       image: uint8 [..., H, W, C].
       noise: float32 of the same shape, uniform in [0, 1); drawn afresh for every use of an image.
-      bits: colour depth kept, 1 to 8.
 
     Returns:
       float32 of the same shape in [-0.5, 0.5].
@@ -21,7 +20,7 @@ def preprocess(image: tf.Tensor, noise: tf.Tensor, bits: int = BITS) -> tf.Tenso
       TypeError: if the image is not uint8 (an image that is already scaled would turn black).
     """
     _check_uint8(image)
-    bins = 2**bits
+    bins = 2**BITS
     levels = tf.floor(tf.cast(image, tf.float32) / (256 // bins))
     return (levels + noise) / bins - 0.5
 

@@ -172,10 +172,6 @@ class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):
         self._decisions = 0
         self._seconds = 0.0
 
-    def initial_state(self, seed: tf.Tensor, batch_size: int = 1):
-        """Returns an initial policy state whose random state is decided by `seed`, int32 [2]."""
-        return self._policy.initial_state(batch_size, seed)
-
     def _action(self, time_step, policy_state, seed=None):
         start = time.perf_counter()
         step = super()._action(time_step, policy_state, seed)

@@ -1,5 +1,6 @@
 """Training: Algorithm 1 of the paper, and what is set up around it."""
 
+import json
 import pathlib
 import time
 
@@ -25,7 +26,7 @@ from planet_tf import (
 
 # Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
 # draws what it would have drawn.
-_WEIGHTS, _UPDATES, _REPLAY, _COLLECT, _HELDOUT, _EVALUATION = range(6)
+_WEIGHTS, _UPDATES, _REPLAY, _COLLECT, _HELDOUT, _EVALUATION, _ENVIRONMENT = range(7)
 
 CONTEXT = 5
 """Images that open-loop predictions may see (paper figure 3)."""
@@ -44,7 +45,7 @@ def train(
     chunk_length: int = 50,
     evaluate_every: int = 10,
     evaluation_episodes: int = 1,
-    checkpoint_every: int = 10,
+    export_every: int = 10,
     jit_compile: bool | None = None,
 ) -> None:
     """Trains an agent (paper algorithm 1); goes on where the run in `root_dir` stopped.
@@ -60,7 +61,7 @@ def train(
       batch_size, chunk_length: B and L of an update.
       evaluate_every: episodes between evaluations, which add no exploration noise.
       evaluation_episodes: episodes of an evaluation; they join the held-out ones.
-      checkpoint_every: episodes between checkpoints; the policy is exported with each.
+      export_every: episodes between exports of the policy; a checkpoint follows every episode.
       jit_compile: compiles updates and policies with XLA; None: on a GPU.
 
     Raises:
@@ -76,7 +77,7 @@ def train(
         environments.check_name(task)
         _let_gpu_memory_grow()
         _check_counts(locals())
-        run = _Run(root_dir, task, seed, batch_size, chunk_length, jit_compile)
+        run = _Run(pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile)
         run.open(episodes)
 
     while run.episodes < seed_episodes:
@@ -87,11 +88,12 @@ def train(
     while run.episodes < episodes:
         run.fit(updates_per_episode)
         run.collect()
-        last = run.episodes >= episodes
-        if last or run.episodes % evaluate_every == 0:
+        if run.episodes % evaluate_every == 0 or run.episodes >= episodes:
             run.evaluate(evaluation_episodes)
-        if last or run.episodes % checkpoint_every == 0:
-            run.save()
+        run.save()
+        if run.episodes % export_every == 0:
+            run.export()
+    run.export()
     run.close()
 
 
@@ -99,12 +101,12 @@ class _Run:
     """The parts of a run, and the acts that `train` is made of. All state is in the parts."""
 
     def __init__(self, root_dir, task, seed, batch_size, chunk_length, jit_compile):
-        """Builds what needs no directory, and tries it: one decision, one traced update."""
-        self.root = pathlib.Path(root_dir)
+        """Builds what needs no directory, and tries the environment and the planner."""
+        self.root, self._task = root_dir, task
         self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU"))
-        self.env = environments.load(task)
+        self.env = environments.load(task, seed=self._word(_ENVIRONMENT))
         if chunk_length > self.env.max_steps + 1:
             raise config.ConfigError(
                 f"train.chunk_length ({chunk_length}) exceeds the {self.env.max_steps + 1} frames "
@@ -122,8 +124,9 @@ class _Run:
         self._predict = tf.function(self.agent.world_model.predict, jit_compile=jit_compile)
         self.collect_policy = policies.PlanetPyPolicy(self.agent.collect_policy)
         self.policy = policies.PlanetPyPolicy(self.agent.policy)
-        self.collect_policy.action(self.env.reset(), self.collect_policy.get_initial_state(1))
-        self.collect_policy.pop_decision_ms()  # that one was slow: it was traced
+        for policy in (self.collect_policy, self.policy):
+            policy.action(self.env.reset(), policy.get_initial_state(1))
+            policy.pop_decision_ms()  # that one was slow: it was traced
         # TF-Agents' EnvironmentSteps counts what is an agent step here.
         self.metrics = {
             "return": py_metrics.AverageReturnMetric(buffer_size=1, batch_size=1),
@@ -131,27 +134,44 @@ class _Run:
             "episodes": py_metrics.NumberOfEpisodes(),
             "agent_steps": py_metrics.EnvironmentSteps(),
         }
-        self._best_evaluation = float("-inf")
+        self._best_evaluation = tf.Variable(float("-inf"), trainable=False)
         self._fit_terms: dict[str, float] = {}
 
     def open(self, episodes: int) -> None:
-        """Opens the directory, and takes up the run that is in it."""
+        """Opens the directory, and takes up the run that is in it.
+
+        Raises:
+          ConfigError: if the directory holds the run of another task or seed.
+        """
+        identity_file = self.root / "run.json"
+        run = {"task": self._task, "seed": self._seed, "action_repeat": self.env.action_repeat}
+        if identity_file.exists():
+            other = json.loads(identity_file.read_text(encoding="utf-8"))
+            if other != run:
+                raise config.ConfigError(
+                    f"{self.root} holds another run, {other}; this one is {run}: name a directory "
+                    "for it with --root_dir"
+                )
         spec = self.agent.training_data_spec
         self.replay = replays.ReplayBuffer(spec, self.root / "episodes" / "train")
         self.heldout = replays.ReplayBuffer(spec, self.root / "episodes" / "heldout")
+        identity_file.write_text(json.dumps(run) + "\n", encoding="utf-8")
         self._checkpoints = checkpoints.Checkpoints(
-            self.root / "checkpoints", agent=self.agent, **self.metrics
+            self.root / "checkpoints",
+            agent=self.agent,
+            best_evaluation=self._best_evaluation,
+            **self.metrics,
         )
-        path = self._checkpoints.restore()
+        saved = self._checkpoints.restore()
         self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
-        for episode in self.replay.episodes_since(int(self.metrics["episodes"].result())):
+        for episode in self.replay.episodes_since(saved or 0):
             _observe_again(episode, self.metrics.values())  # collected after the checkpoint
         self._summaries = summaries.Summaries(self.root)
         self._progress = summaries.Progress(episodes, self.episodes)
-        if path or self.episodes:
+        if self.episodes:
             self._progress.say(
                 f"resumed {self.root}: episode {self.episodes} of {episodes}, update "
-                f"{self.updates} ({path or 'no checkpoint yet'})"
+                f"{self.updates}" + (f" (checkpoint {saved})" if saved else " (no checkpoint yet)")
             )
         if self.episodes >= episodes:
             self._progress.say(
@@ -187,11 +207,12 @@ class _Run:
                 f"{', '.join(broken)} became NaN or infinite in updates {first + 1} to "
                 f"{first + updates}; what is in {self.root} is from before that"
             )
+        seconds = time.perf_counter() - start
         heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
         self._fit_terms = {
             **{f"train/{key}": value for key, value in means.items()},
             **{f"test/{key}": float(value) for key, value in heldout.items()},
-            "time/updates_per_second": updates / (time.perf_counter() - start),
+            "time/updates_per_second": updates / seconds,
         }
 
     def collect(self) -> None:
@@ -206,7 +227,7 @@ class _Run:
         score = evaluation.evaluate(self.env, self.policy, episodes, seed)
         for episode in score.episodes:
             self.heldout.add_episode(episode)
-        self._best_evaluation = max(score.mean, self._best_evaluation)
+        self._best_evaluation.assign(max(score.mean, float(self._best_evaluation)))
         counters = self.counters()
         env_steps = counters["env_steps"]
         self._summaries.scalars(
@@ -229,8 +250,11 @@ class _Run:
         )
 
     def save(self) -> None:
-        """Writes a checkpoint, the gin settings in use and the exported policy."""
+        """Writes a checkpoint."""
         self._checkpoints.save(self.episodes)
+
+    def export(self) -> None:
+        """Writes the policy as a SavedModel, and the gin settings in use."""
         settings = gin.operative_config_str()
         (self.root / "config.gin").write_text(settings, encoding="utf-8")
         self._summaries.text("config", settings, self.updates)
@@ -280,8 +304,8 @@ class _Run:
 
     def _line(self, values, counters) -> str:
         parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]
-        if np.isfinite(self._best_evaluation):
-            parts.append(f"best evaluation {self._best_evaluation:.1f}")
+        if np.isfinite(best := float(self._best_evaluation)):
+            parts.append(f"best evaluation {best:.1f}")
         if self._fit_terms:
             parts.append(f"loss {self._fit_terms['train/loss']:.1f}")
             parts.append(f"{self._fit_terms['time/updates_per_second']:.2f} updates/s")

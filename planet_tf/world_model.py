@@ -85,9 +85,8 @@ class WorldModel(tf.Module):
             self.decoder(rssm.features(state))
             self.reward(rssm.features(state))
 
-        tf.function(
-            touch, autograph=False
-        )()  # faster than eager: the kernels are not run one by one
+        # A graph is faster than eager code: the kernels are not made ready one by one.
+        tf.function(touch, autograph=False)()
 
     def preprocess(self, image: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Returns what the encoder reads and the decoder predicts (see `images.preprocess`).
@@ -159,18 +158,15 @@ class WorldModel(tf.Module):
         _, (state,) = self.cell(inputs, (state,))
         return state
 
-    def imagined_return(
-        self, state: rssm.State, action: tf.Tensor, noise: tf.Tensor, unroll: bool = True
-    ) -> tf.Tensor:
+    def imagined_return(self, state: rssm.State, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """Returns the undiscounted sum of predicted mean rewards, float32 [B], of action sequences.
 
         Args:
           state: deter [B, D], stoch [B, S].
           action: float32 [B, H, A].
           noise: float32 [B, H, S], standard normal; the prior's samples along the way.
-          unroll: see `RSSMCell.imagine`.
         """
-        _, states = self.cell.imagine(action, noise, state, unroll)
+        _, states = self.cell.imagine(action, noise, state, unroll=True)
         return tf.reduce_sum(self.reward(rssm.features(states)), -1)
 
     def predict(self, batch: Batch, context: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:

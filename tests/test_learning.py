@@ -27,11 +27,9 @@ def test_dot_goal_is_learnt_within_30_episodes(train, tmp_path, seed):
     bindings = [
         f"train.seed={seed}",
         "train.episodes=30",
-        "train.checkpoint_every=30",
-        "train.evaluation_episodes=2",
+        "train.export_every=30",
     ]
     done = train(tmp_path, ["dot_goal.gin", "cpu.gin"], bindings)
-    print(done.stderr)
     assert done.returncode == 0, done.stderr
     env = environments.load("dot_goal")
     policy = py_tf_eager_policy.SavedModelPyTFEagerPolicy(

@@ -89,6 +89,7 @@ def test_one_command_trains_and_the_same_again_resumes(train, tmp_path):
         "config.gin",
         "episodes",
         "policy",
+        "run.json",
         "scalars.jsonl",
         "tensorboard",
     ]
@@ -233,6 +234,17 @@ def test_another_model_size_cannot_resume(quick, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("setting", "other"), [("train__seed", 1), ("load_environment__action_repeat", 2)]
+)
+def test_a_directory_belongs_to_one_run(quick, tmp_path, setting, other):
+    quick(tmp_path, train__episodes=3, train__chunk_length=8)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(config.ConfigError, match="holds another run.*--root_dir"):
+        quick(tmp_path, **{setting: other})
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_every_gin_file_is_a_task_or_a_size():
     assert {path.stem for path in (ROOT / "gin").glob("*.gin")} == SETTINGS | set(TASKS)
 
@@ -244,7 +256,9 @@ def test_a_task_file_has_the_papers_settings(file):
     assert gin.query_parameter("train.task") == task
     environments.check_name(task)
     if repeat is not None:
-        assert gin.query_parameter("load_environment.action_repeat") == repeat
+        env = environments.load(task)
+        assert env.action_repeat == repeat
+        env.close()
     settings = {
         "train.batch_size": 50,
         "train.chunk_length": 50 if repeat else 25,

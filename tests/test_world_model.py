@@ -254,14 +254,13 @@ def test_step_is_one_step_of_a_chunk_row_by_row(model, batch):
         assert np.abs(on[key] - fresh[key]).max(1).min() > 1e-3
 
 
-@pytest.mark.parametrize("unroll", [False, True])
-def test_imagined_return_is_the_sum_of_the_reward_means(model, batch, unroll):
+def test_imagined_return_is_the_sum_of_the_reward_means(model, batch):
     state = {
         "deter": tf.random.stateless_normal([B, D], [0, 0]),
         "stoch": tf.random.stateless_normal([B, S], [0, 1]),
     }
     noise = tf.random.stateless_normal([B, L, S], [0, 2])
-    actual = model.imagined_return(state, batch["action"], noise, unroll)
+    actual = model.imagined_return(state, batch["action"], noise)
     total = np.zeros(B)
     for t in range(L):  # the start is not counted; the state after the last action is
         deter = model.cell.transition(state, batch["action"][:, t])
