@@ -33,7 +33,7 @@ class Encoder(tf.keras.layers.Layer):
         name: str = "encoder",
     ):
         super().__init__(name=name)
-        self._convs = [
+        self.convs = [
             tf.keras.layers.Conv2D(f, kernel_size, 2, activation="relu", name=f"conv{i + 1}")
             for i, f in enumerate(filters)
         ]
@@ -43,7 +43,7 @@ class Encoder(tf.keras.layers.Layer):
         static_outer, static_image = image.shape[:-3], image.shape[-3:]
         x, outer = _merge_leading(image, 3)
         x = tf.ensure_shape(x, [None, *static_image])
-        for conv in self._convs:
+        for conv in self.convs:
             x = conv(x)
         size = x.shape[1] * x.shape[2] * x.shape[3]
         embed = tf.reshape(x, tf.concat([outer, [size]], 0))
@@ -101,19 +101,19 @@ class Decoder(tf.keras.layers.Layer):
                 f"{len(channels)} layers and {size}x{size} pixels, but the image is "
                 f"{self.image_shape}: give one kernel size more than filters, sized to fit"
             )
-        self._dense = tf.keras.layers.Dense(units, name="dense")
-        self._deconvs = []
+        self.dense = tf.keras.layers.Dense(units, name="dense")
+        self.deconvs = []
         for i, (f, k) in enumerate(zip(channels, kernel_sizes, strict=True)):
             make = tf.keras.layers.Conv2DTranspose if i else _PixelConvTranspose
             activation = "relu" if i < len(channels) - 1 else None
-            self._deconvs.append(make(f, k, 2, activation=activation, name=f"deconv{i + 1}"))
+            self.deconvs.append(make(f, k, 2, activation=activation, name=f"deconv{i + 1}"))
 
     def call(self, feat: tf.Tensor) -> tf.Tensor:
         """Maps features, float32 [..., D + S], to the mean image, float32 [..., H, W, C]."""
         static_outer = feat.shape[:-1]
-        x, outer = _merge_leading(self._dense(feat), 1)
+        x, outer = _merge_leading(self.dense(feat), 1)
         x = x[:, None, None, :]
-        for deconv in self._deconvs:
+        for deconv in self.deconvs:
             x = deconv(x)
         mean = tf.reshape(x, tf.concat([outer, self.image_shape], 0))
         return tf.ensure_shape(mean, [*static_outer, *self.image_shape])
@@ -134,18 +134,18 @@ class RewardHead(tf.keras.layers.Layer):
 
     def __init__(self, units: int = 300, layers: int = 3, name: str = "reward"):
         super().__init__(name=name)
-        self._hidden = [
+        self.hidden = [
             tf.keras.layers.Dense(units, activation="relu", name=f"dense{i + 1}")
             for i in range(layers)
         ]
-        self._out = tf.keras.layers.Dense(1, name="mean")
+        self.out = tf.keras.layers.Dense(1, name="mean")
 
     def call(self, feat: tf.Tensor) -> tf.Tensor:
         """Maps features, float32 [..., D + S], to the mean reward, float32 [...]."""
         x = feat
-        for layer in self._hidden:
+        for layer in self.hidden:
             x = layer(x)
-        return tf.squeeze(self._out(x), -1)
+        return tf.squeeze(self.out(x), -1)
 
     def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
         """Returns p(reward | feat): Normal(mean, 1) of batch shape [...]."""

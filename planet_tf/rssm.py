@@ -63,14 +63,14 @@ class RSSMCell(tf.keras.layers.Layer):
         self.state_size = ({"deter": deter_size, "stoch": stoch_size},)
         self._min_std = min_std
         dense = tf.keras.layers.Dense
-        self._transition_hidden = dense(hidden_size, activation="relu", name="transition_hidden")
-        self._gru = tf.keras.layers.GRUCell(
+        self.transition_hidden = dense(hidden_size, activation="relu", name="transition_hidden")
+        self.gru = tf.keras.layers.GRUCell(
             deter_size, reset_after=False, bias_initializer=_gate_bias_one, name="gru"
         )
-        self._prior_hidden = dense(hidden_size, activation="relu", name="prior_hidden")
-        self._prior_out = dense(2 * stoch_size, name="prior_out")
-        self._posterior_hidden = dense(hidden_size, activation="relu", name="posterior_hidden")
-        self._posterior_out = dense(2 * stoch_size, name="posterior_out")
+        self.prior_hidden = dense(hidden_size, activation="relu", name="prior_hidden")
+        self.prior_out = dense(2 * stoch_size, name="prior_out")
+        self.posterior_hidden = dense(hidden_size, activation="relu", name="posterior_hidden")
+        self.posterior_out = dense(2 * stoch_size, name="posterior_out")
 
     # One step.
 
@@ -83,18 +83,18 @@ class RSSMCell(tf.keras.layers.Layer):
 
     def transition(self, state: State, action: tf.Tensor) -> tf.Tensor:
         """Returns the next deter [B, D] = GRU(deter, relu(dense(stoch, action)))."""
-        x = self._transition_hidden(tf.concat([state["stoch"], action], -1))
-        deter, _ = self._gru(x, [state["deter"]])
+        x = self.transition_hidden(tf.concat([state["stoch"], action], -1))
+        deter, _ = self.gru(x, [state["deter"]])
         return deter
 
     def prior(self, deter: tf.Tensor) -> tfd.Distribution:
         """Returns p(stoch | deter): batch shape [...], event shape [S]; deter [..., D]."""
-        return _distribution(*self._mean_std(self._prior_out(self._prior_hidden(deter))))
+        return _distribution(*self._mean_std(self.prior_out(self.prior_hidden(deter))))
 
     def posterior(self, deter: tf.Tensor, embed: tf.Tensor) -> tfd.Distribution:
         """Returns q(stoch | deter, embed): batch shape [...], event [S]; embed [..., E]."""
-        hidden = self._posterior_hidden(tf.concat([deter, embed], -1))
-        return _distribution(*self._mean_std(self._posterior_out(hidden)))
+        hidden = self.posterior_hidden(tf.concat([deter, embed], -1))
+        return _distribution(*self._mean_std(self.posterior_out(hidden)))
 
     def _mean_std(self, out: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         mean, std = tf.split(out, 2, -1)
