@@ -86,8 +86,9 @@ class Progress:
     """Progress in episodes: a bar on a terminal, plain lines elsewhere (at least one a minute)."""
 
     def __init__(self, episodes: int, done: int, seconds_between_lines: float = 60.0):
-        self._episodes, self._first = episodes, done
-        self._start = self._last_line = time.monotonic()
+        self._episodes = episodes
+        self._last_episode = self._last_line = time.monotonic()
+        self._durations: list[float] = []
         self._seconds_between_lines = seconds_between_lines
         self._bar = None
         if sys.stderr.isatty():
@@ -100,16 +101,23 @@ class Progress:
         elif time.monotonic() - self._last_line > self._seconds_between_lines:
             self._print(f"  {what} {done}/{total}")
 
-    def episode(self, done: int, text: str) -> None:
-        """Shows that `done` episodes are complete, with a line of results."""
+    def episode(self, done: int, text: str, trained: bool = True) -> None:
+        """Shows that `done` episodes are complete, with a line of results.
+
+        The time left is estimated from episodes that were `trained` for; random ones take none.
+        """
+        now = time.monotonic()
+        if trained:
+            self._durations.append(now - self._last_episode)
+        self._last_episode = now
         if self._bar is not None:
             self._bar.set_postfix_str(text)
             self._bar.update(done - self._bar.n)
             return
-        spent = time.monotonic() - self._start
-        left = spent / max(done - self._first, 1) * (self._episodes - done)
-        left_text = datetime.timedelta(seconds=round(left))
-        self._print(f"episode {done}/{self._episodes} | {text} | {left_text} left")
+        if self._durations:
+            left = sum(self._durations) / len(self._durations) * (self._episodes - done)
+            text += f" | {datetime.timedelta(seconds=round(left))} left"
+        self._print(f"episode {done}/{self._episodes} | {text}")
 
     def say(self, text: str) -> None:
         """Prints a line of its own."""

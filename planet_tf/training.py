@@ -300,7 +300,8 @@ class _Run:
         counters = self.counters()
         self._summaries.scalars(counters["env_steps"], values, **counters)
         self._summaries.flush()
-        self._progress.episode(self.episodes, self._line(values, counters))
+        trained = policy is self.collect_policy
+        self._progress.episode(self.episodes, self._line(values, counters), trained)
 
     def _line(self, values, counters) -> str:
         parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]

@@ -92,11 +92,13 @@ def test_a_strip_has_a_row_each_for_real_model_and_difference():
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
     progress = summaries.Progress(episodes=10, done=4, seconds_between_lines=1e9)
     progress.within("update", 1, 100)  # too early for a line
+    progress.episode(4, "return 0.5", trained=False)  # random: says nothing of the time left
     progress.episode(5, "return 1.0")
     progress.say("hello")
     progress.close()
     out, err = capsys.readouterr()
-    first, second = err.splitlines()
+    random, first, second = err.splitlines()
+    assert random == "episode 4/10 | return 0.5"
     assert first.startswith("episode 5/10 | return 1.0 | ") and first.endswith(" left")
     assert second == "hello"
     assert out == "" and "\r" not in err and "\x1b" not in err
