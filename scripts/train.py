@@ -5,11 +5,13 @@ import os
 import sys
 
 from absl import logging
+from gym_notices import notices as gym_notices
 
 # The libraries' notes and warnings; TF_CPP_MIN_LOG_LEVEL=0 shows TensorFlow's. What goes wrong is
 # still raised.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.set_verbosity(logging.ERROR)
+gym_notices.notices.clear()  # TF-Agents imports gym 0.23, which would say that it is old
 
 from planet_tf import config, training  # noqa: E402
 
