@@ -18,7 +18,7 @@ def test_a_seed_decides_an_episode(agent):
     policy = policies.PlanetPyPolicy(agent.collect_policy)
     steps = py_metrics.EnvironmentSteps()
     one = evaluation.run_episode(env, policy, seeds(1, 2), [steps])
-    assert one["image"].shape == (26, 64, 64, 3) and steps.result() == 25
+    assert one["image"].shape == (51, 64, 64, 3) and steps.result() == 50
     again, other = (evaluation.run_episode(env, policy, seeds(1, n)) for n in (2, 3))
     for key, value in one.items():
         np.testing.assert_array_equal(again[key], value)

@@ -174,7 +174,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, tmp_path, capsys):
     quick(parts, train__episodes=6)
     assert "episode 5 of 6, update 6" in capsys.readouterr().err
     last = lines(parts)[-1]
-    assert (last["episodes"], last["agent_steps"], last["updates"]) == (6, 150, 9)
+    assert (last["episodes"], last["agent_steps"], last["updates"]) == (6, 300, 9)
     assert value(checkpoint(parts, 6), "optimizer/_iterations") == 9
 
 
@@ -211,8 +211,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
         ("train__updates_per_episode", True, r"train\.updates_per_episode.*whole number"),
         ("train__seed", -1, r"train\.seed.*at least 0"),
         ("train__chunk_length", 1, r"train\.chunk_length.*at least 2"),
-        ("train__chunk_length", 27, r"27.*26 frames"),
-        ("load_environment__action_repeat", 26, "action_repeat"),
+        ("train__chunk_length", 52, r"52.*51 frames"),
+        ("load_environment__action_repeat", 51, "action_repeat"),
         ("cem__elites", 21, r"cem\.elites \(21\).*cem\.candidates \(20\)"),
         ("Decoder__filters", (8, 8), "Decoder"),
         ("WorldModel__image_size", 48, "48"),
@@ -261,7 +261,7 @@ def test_a_task_file_has_the_papers_settings(file):
         env.close()
     settings = {
         "train.batch_size": 50,
-        "train.chunk_length": 50 if repeat else 25,
+        "train.chunk_length": 50,
         "train.updates_per_episode": 100,
         "train.seed_episodes": 5,
         "PlanetAgent.learning_rate": 1e-3,

@@ -6,7 +6,7 @@ import numpy as np
 
 from planet_tf.environments.pixel_environment import IMAGE_SIZE, PixelEnvironment
 
-ENV_STEPS = 25
+ENV_STEPS = 50
 REWARD_WIDTH = 0.5
 GOAL = (0.5, 0.5)
 MIN_START_DISTANCE = 0.5
@@ -23,7 +23,7 @@ class DotGoal(PixelEnvironment):
 
     The action (x to the right, y up) is a velocity: the dot moves by `speed` times it an env step
     and stops at the walls. The reward of an env step, after the move, is
-    exp(-(distance / 0.5)^2 / 2), in (0, 1]. An episode has 25 env steps; the dot starts anywhere
+    exp(-(distance / 0.5)^2 / 2), in (0, 1]. An episode has 50 env steps; the dot starts anywhere
     but within 0.5 of the goal, which stands still at (0.5, 0.5). See PixelEnvironment for the rest.
 
     Attributes:
@@ -39,7 +39,7 @@ class DotGoal(PixelEnvironment):
           speed: how far an action of 1 moves the dot in an env step; the arena is 2 wide.
 
         Raises:
-          ValueError: if action_repeat is not a whole number from 1 to 25.
+          ValueError: if action_repeat is not a whole number from 1 to 50.
         """
         super().__init__("dot_goal", 2, action_repeat, ENV_STEPS)
         self._random = np.random.RandomState(seed)

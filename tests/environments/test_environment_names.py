@@ -62,7 +62,7 @@ def test_right_names_are_checked_without_heavy_imports():
 def test_load_is_configurable_by_gin():
     try:
         gin.parse_config("load_environment.action_repeat = 5")
-        assert environments.load("dot_goal").max_steps == 5
+        assert environments.load("dot_goal").max_steps == 10
         with pytest.raises(ValueError, match="name"):  # train.task is the place for it
             gin.parse_config("load_environment.name = 'dot_goal'")
     finally:
