@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 TASK ?= cartpole_swingup
 
-.PHONY: help setup preflight train test test-slow lint format clean
+.PHONY: help setup preflight train test test-slow bench lint format clean
 
 help:  ## lists the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ test: preflight  ## passes the tests (the fast ones)
 
 test-slow: preflight  ## passes the learning tests: the toy task, three seeds, from pixels
 	$(BIN)/python -m pytest -m slow
+
+bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
+	$(BIN)/python scripts/benchmark.py
 
 lint: $(INSTALLED)  ## checks style and types
 	$(BIN)/ruff check .

@@ -77,7 +77,7 @@ def train(
         environments.check_name(task)
         _let_gpu_memory_grow()
         _check_counts(locals())
-        run = _Run(pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile)
+        run = Run(pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile)
         run.open(episodes)
 
     while run.episodes < seed_episodes:
@@ -97,7 +97,7 @@ def train(
     run.close()
 
 
-class _Run:
+class Run:
     """The parts of a run, and the acts that `train` is made of. All state is in the parts."""
 
     def __init__(self, root_dir, task, seed, batch_size, chunk_length, jit_compile):
@@ -119,7 +119,7 @@ class _Run:
             seed=self._word(_UPDATES),
             jit_compile=jit_compile,
         )
-        self._update = tf.function(self.agent.train, jit_compile=jit_compile)
+        self.update = tf.function(self.agent.train, jit_compile=jit_compile)
         self._loss = tf.function(self.agent.loss, jit_compile=jit_compile)
         self._predict = tf.function(self.agent.world_model.predict, jit_compile=jit_compile)
         self.collect_policy = policies.PlanetPyPolicy(self.agent.collect_policy)
@@ -135,7 +135,7 @@ class _Run:
             "agent_steps": py_metrics.EnvironmentSteps(),
         }
         self._best_evaluation = tf.Variable(float("-inf"), trainable=False)
-        self._fit_terms: dict[str, float] = {}
+        self.last_terms: dict[str, float] = {}
 
     def open(self, episodes: int) -> None:
         """Opens the directory, and takes up the run that is in it.
@@ -198,7 +198,7 @@ class _Run:
         for batch in self.replay.chunks(
             self._word(_REPLAY), first, updates, self._batch_size, self._chunk_length
         ):
-            history.append(self._update(batch).extra)
+            history.append(self.update(batch).extra)
             self._progress.within("update", len(history), updates)
         means = {key: float(np.mean([terms[key] for terms in history])) for key in history[0]}
         broken = [key for key, value in means.items() if not np.isfinite(value)]
@@ -209,7 +209,7 @@ class _Run:
             )
         seconds = time.perf_counter() - start
         heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
-        self._fit_terms = {
+        self.last_terms = {
             **{f"train/{key}": value for key, value in means.items()},
             **{f"test/{key}": float(value) for key, value in heldout.items()},
             "time/updates_per_second": updates / seconds,
@@ -218,8 +218,8 @@ class _Run:
     def collect(self) -> None:
         """Adds an episode of the collect policy to the replay; logs it with the last fit."""
         self._collect(self.collect_policy)
-        self._fit_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
-        self._summaries.scalars(self.updates, self._fit_terms, **self.counters())
+        self.last_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
+        self._summaries.scalars(self.updates, self.last_terms, **self.counters())
 
     def evaluate(self, episodes: int) -> None:
         """Scores the policy without noise, and draws what the model predicts of held-out chunks."""
@@ -307,9 +307,9 @@ class _Run:
         parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]
         if np.isfinite(best := float(self._best_evaluation)):
             parts.append(f"best evaluation {best:.1f}")
-        if self._fit_terms:
-            parts.append(f"loss {self._fit_terms['train/loss']:.1f}")
-            parts.append(f"{self._fit_terms['time/updates_per_second']:.2f} updates/s")
+        if self.last_terms:
+            parts.append(f"loss {self.last_terms['train/loss']:.1f}")
+            parts.append(f"{self.last_terms['time/updates_per_second']:.2f} updates/s")
         return ", ".join(parts)
 
     def _heldout_chunks(self, count: int):

@@ -1,0 +1,313 @@
+"""How fast each part is, and how far from what the machine could do.
+
+Times on a shared machine are noise; what holds are ratios taken in one run. So every part that is
+arithmetic is given as a fraction of the rate at which the same machine, in the same run, multiplies
+large float32 matrices.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import os
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import gin
+import numpy as np
+import tensorflow as tf
+from tf_agents.environments import wrappers
+
+from planet_tf import config, planners, training, world_model as wm
+
+
+@dataclasses.dataclass
+class Part:
+    """One measured part.
+
+    Attributes:
+      name: what was measured.
+      seconds: median time.
+      gflop: arithmetic counted from the layers' shapes, 10^9 operations; None where there is none.
+      of_matmul: fraction of the machine's matmul rate; None likewise.
+    """
+
+    name: str
+    seconds: float
+    gflop: float | None = None
+    of_matmul: float | None = None
+
+
+def layer_flops(layer: tf.keras.layers.Layer, size: int = 1) -> tuple[int, int]:
+    """Counts the multiplications and additions of one layer's forward pass on one example.
+
+    Args:
+      layer: Dense, GRUCell, Conv2D or Conv2DTranspose, built.
+      size: side of the square image that goes in.
+
+    Returns:
+      The operations (2 a multiply-add, biases and activations left out), and the side of the
+      image that comes out.
+
+    Raises:
+      TypeError: for another kind of layer.
+    """
+    if isinstance(layer, tf.keras.layers.GRUCell):
+        return 2 * (
+            layer.kernel.shape.num_elements() + layer.recurrent_kernel.shape.num_elements()
+        ), 1
+    if isinstance(layer, tf.keras.layers.Dense):
+        return 2 * layer.kernel.shape.num_elements(), 1
+    if isinstance(layer, tf.keras.layers.Conv2DTranspose):
+        # Every input pixel meets the whole kernel.
+        kernel = layer.kernel_size[0]
+        return 2 * layer.kernel.shape.num_elements() * size**2, (size - 1) * layer.strides[
+            0
+        ] + kernel
+    if isinstance(layer, tf.keras.layers.Conv2D):
+        out = (size - layer.kernel_size[0]) // layer.strides[0] + 1
+        return 2 * layer.kernel.shape.num_elements() * out**2, out
+    raise TypeError(f"cannot count the operations of {layer!r}")
+
+
+def model_flops(model: wm.WorldModel) -> dict[str, int]:
+    """Counts the operations of each part of a world model, forward, for one frame."""
+    cell = model.cell
+    stacks: dict[str, tuple[list, int]] = {
+        "encoder": (model.encoder.convs, model.image_size),
+        "transition": ([cell.transition_hidden, cell.gru], 1),
+        "prior": ([cell.prior_hidden, cell.prior_out], 1),
+        "posterior": ([cell.posterior_hidden, cell.posterior_out], 1),
+        "decoder": ([model.decoder.dense, *model.decoder.deconvs], 1),
+        "reward": ([*model.reward.hidden, model.reward.out], 1),
+    }
+    counts = {}
+    for name, (layers, size) in stacks.items():
+        counts[name] = 0
+        for layer in layers:
+            flops, size = layer_flops(layer, size)
+            counts[name] += flops
+    return counts
+
+
+def update_flops(model: wm.WorldModel, frames: int) -> int:
+    """Counts the operations of an update: forward, and twice that backward.
+
+    The gradient with respect to the images, which nobody needs, is left out.
+    """
+    first, _ = layer_flops(model.encoder.convs[0], model.image_size)
+    return frames * (3 * sum(model_flops(model).values()) - first)
+
+
+def decision_flops(model: wm.WorldModel, iterations: int, candidates: int, horizon: int) -> int:
+    """Counts the operations of a decision: filter one image, then I x J x H imagined steps."""
+    parts = model_flops(model)
+    filtering = parts["encoder"] + parts["transition"] + parts["posterior"]
+    imagined = parts["transition"] + parts["prior"] + parts["reward"]
+    return filtering + iterations * candidates * horizon * imagined
+
+
+def median_seconds(act: Callable[[], object], repeats: int, warm_up: int = 1) -> float:
+    """Times `act`, which returns a tensor or a nest of them, until its results are there."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        tf.nest.map_structure(_wait, act())
+        return time.perf_counter() - start
+
+    for _ in range(warm_up):
+        run()
+    return statistics.median(run() for _ in range(repeats))
+
+
+def _wait(value) -> None:
+    if tf.is_tensor(value):
+        value.numpy()
+
+
+def matmul_rate(size: int = 4096, repeats: int = 5) -> float:
+    """Returns the machine's rate of float32 matrix multiplication, in operations a second."""
+    x = tf.random.stateless_normal([size, size], [0, 1])
+    total = tf.function(lambda: tf.reduce_sum(tf.matmul(x, x)), autograph=False)
+    return 2 * size**3 / median_seconds(total, repeats)
+
+
+class _Timed(wrappers.PyEnvironmentBaseWrapper):
+    """Adds up the time that an environment takes, rendering included."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.seconds = 0.0
+
+    def _timed(self, act):
+        start = time.perf_counter()
+        result = act()
+        self.seconds += time.perf_counter() - start
+        return result
+
+    def _reset(self):
+        return self._timed(self._env.reset)
+
+    def _step(self, action):
+        return self._timed(lambda: self._env.step(action))
+
+
+def run(
+    configurations: Mapping[str, Sequence[str]],
+    jit_compile: bool | None = None,
+    repeats: int = 5,
+    updates: int = 0,
+    profile: str | None = None,
+) -> tuple[float, list[Part]]:
+    """Measures the machine's matmul rate and, in the same run, some training configurations.
+
+    Args:
+      configurations: gin files by label.
+      jit_compile, repeats, updates: see `measure`.
+      profile: directory for a trace by TensorFlow's profiler; None: none is made.
+
+    Returns:
+      The rate, in operations a second, and the parts of all configurations.
+
+    Raises:
+      ConfigError: if a setting cannot be used.
+    """
+    rate = matmul_rate()
+    if profile:
+        tf.profiler.experimental.start(profile)
+    parts = [
+        part
+        for label, files in configurations.items()
+        for part in measure(label, files, rate, jit_compile, repeats, updates)
+    ]
+    if profile:
+        tf.profiler.experimental.stop()
+    return rate, parts
+
+
+def measure(
+    label: str,
+    gin_files: Sequence[str],
+    rate: float,
+    jit_compile: bool | None = None,
+    repeats: int = 5,
+    updates: int = 0,
+) -> list[Part]:
+    """Measures the parts of one training configuration, and a whole cycle of Algorithm 1.
+
+    Args:
+      label: name of the configuration, put before each part's.
+      gin_files: the configuration, as for training.
+      rate: the machine's, of `matmul_rate`.
+      jit_compile: compiles updates and decisions with XLA; None: on a GPU.
+      repeats: measurements that each median is taken of.
+      updates: updates of the cycle (the algorithm's is 100); 0 leaves the cycle out.
+
+    Returns:
+      The parts; those of the cycle add up to it.
+
+    Raises:
+      ConfigError: if a setting cannot be used.
+    """
+    gin.clear_config()
+    config.parse(gin_files, [])
+    with (
+        tempfile.TemporaryDirectory() as root,
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stderr(nowhere),  # the run's progress
+        contextlib.redirect_stdout(nowhere),
+    ):
+        with config.config_errors():
+            names = ("task", "seed", "batch_size", "chunk_length")
+            settings = {name: _setting(training.train, name) for name in names}
+            run = training.Run(pathlib.Path(root), **settings, jit_compile=jit_compile)
+            run.env = _Timed(run.env)
+            run.open(episodes=1)
+        run.collect_random()
+        run.hold_out_random()
+        parts = [
+            *_single_parts(run, rate, repeats, settings["batch_size"], settings["chunk_length"])
+        ]
+        if updates:
+            parts += _cycle(run, updates)
+        run.close()
+    return [dataclasses.replace(part, name=f"{label}: {part.name}") for part in parts]
+
+
+def _setting(configurable, name: str):
+    """Returns what gin gives a parameter, or else its default."""
+    bound = gin.get_bindings(configurable)
+    return bound.get(name, inspect.signature(configurable).parameters[name].default)
+
+
+def _single_parts(run, rate, repeats, batch_size, chunk_length) -> Iterator[Part]:
+    model = run.agent.world_model
+    batches = run.replay.chunks(0, 0, repeats, batch_size, chunk_length)
+    batch = next(iter(batches))
+    seconds = median_seconds(lambda: run.update(batch).loss, repeats)
+    yield _arithmetic("update", seconds, update_flops(model, batch_size * chunk_length), rate)
+
+    step, state = run.env.reset(), run.policy.get_initial_state(1)
+    seconds = median_seconds(lambda: run.policy.action(step, state).state, repeats)
+    flops = decision_flops(
+        model, *(_setting(planners.cem, name) for name in ("iterations", "candidates", "horizon"))
+    )
+    yield _arithmetic("decision", seconds, flops, rate)
+
+    action = np.zeros(run.env.action_spec().shape, np.float32)
+    seconds = median_seconds(lambda: run.env.step(action), 10 * repeats)
+    yield Part("agent step of the environment, one render", seconds)
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    yield Part("sampled batch", (time.perf_counter() - start) / repeats)
+
+
+def _arithmetic(name: str, seconds: float, flops: int, rate: float) -> Part:
+    return Part(name, seconds, flops / 1e9, flops / seconds / rate)
+
+
+def _cycle(run, updates: int) -> list[Part]:
+    """Times `updates` updates and a collected episode, and what the time goes to."""
+    updating = 0.0
+    update = run.update
+
+    def timed_update(batch):
+        nonlocal updating
+        start = time.perf_counter()
+        info = update(batch)
+        _wait(info.loss)
+        updating += time.perf_counter() - start
+        return info
+
+    run.update = timed_update
+    run.fit(1)  # traces what the first fit traces
+    updating, run.env.seconds = 0.0, 0.0
+    start = time.perf_counter()
+    run.fit(updates)
+    run.collect()
+    run.save()
+    whole = time.perf_counter() - start
+    deciding = run.last_terms["time/decision_ms"] / 1000 * run.env.max_steps
+    simulating = run.env.seconds
+    return [
+        Part(f"cycle of {updates} updates and an episode", whole),
+        Part("cycle, updates", updating),
+        Part("cycle, decisions", deciding),
+        Part("cycle, environment and rendering", simulating),
+        Part("cycle, all else (sampling, files, logs)", whole - updating - deciding - simulating),
+    ]
+
+
+def table(parts: Sequence[Part]) -> str:
+    """Lays parts out for reading."""
+    width = max(len(part.name) for part in parts)
+    lines = [f"{'':{width}}   median s      GFLOP   of matmul rate"]
+    for part in parts:
+        line = f"{part.name:{width}} {part.seconds:10.4f}"
+        if part.gflop is not None and part.of_matmul is not None:
+            line += f" {part.gflop:10.2f} {part.of_matmul:16.0%}"
+        lines.append(line)
+    return "\n".join(lines)
