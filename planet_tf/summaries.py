@@ -111,8 +111,9 @@ class Progress:
             self._durations.append(now - self._last_episode)
         self._last_episode = now
         if self._bar is not None:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(done - self._bar.n)
+            self._bar.refresh()
             return
         if self._durations:
             left = sum(self._durations) / len(self._durations) * (self._episodes - done)
