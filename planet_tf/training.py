@@ -100,7 +100,15 @@ def train(
 class Run:
     """The parts of a run, and the acts that `train` is made of. All state is in the parts."""
 
-    def __init__(self, root_dir, task, seed, batch_size, chunk_length, jit_compile):
+    def __init__(
+        self,
+        root_dir: pathlib.Path,
+        task: str,
+        seed: int,
+        batch_size: int,
+        chunk_length: int,
+        jit_compile: bool | None,
+    ):
         """Builds what needs no directory, and tries the environment and the planner."""
         self.root, self._task = root_dir, task
         self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
