@@ -191,8 +191,8 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         dataset = dataset.map(
             lambda i: self.sample(tf.stack([seed, tf.cast(i, tf.int32)]), batch_size, chunk_length)
         )
-        # tf.data's autotuner takes a thread of the pool that updates compute with: on 2 cores, every
-        # second fit ran on one.
+        # tf.data's autotuner takes a thread of the pool that updates compute with: on 2 cores,
+        # about every second fit ran on one.
         options = tf.data.Options()
         options.autotune.enabled = False
         dataset = dataset.with_options(options)
