@@ -46,6 +46,8 @@ def _flags() -> argparse.Namespace:
     flags = parser.parse_args()
     if flags.repeats < 1 or flags.cycle < 0:
         parser.error("--repeats must be at least 1, --cycle at least 0")
+    if flags.json and not pathlib.Path(flags.json).resolve().parent.is_dir():
+        parser.error(f"--json={flags.json}: no such directory; make it first")
     return flags
 
 

@@ -71,6 +71,12 @@ def test_all_parts_are_measured(python, root, tmp_path):
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
 
 
+def test_a_file_that_cannot_be_written_is_said_at_once(python, root, tmp_path):
+    done = python(root / "scripts" / "benchmark.py", f"--json={tmp_path}/none/figures.json")
+    assert done.returncode == 2
+    assert "no such directory" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_what_cannot_be_measured_is_said():
     with pytest.raises(config.ConfigError, match="nothing.gin"):
         benchmark.run({"none": ["nothing.gin"]})
