@@ -20,7 +20,7 @@ $(INSTALLED): setup.cfg pyproject.toml
 	 name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23"
-	$(BIN)/python -m pip install --quiet -e ".[dev,plot]"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	touch $@
 
 preflight: $(INSTALLED)
