@@ -175,6 +175,9 @@ class Run:
         for episode in self.replay.episodes_since(saved or 0):
             _observe_again(episode, self.metrics.values())  # collected after the checkpoint
         self._summaries = summaries.Summaries(self.root)
+        settings = gin.operative_config_str()  # all has been built by now
+        (self.root / "config.gin").write_text(settings, encoding="utf-8")
+        self._summaries.text("config", settings, self.updates)
         self._progress = summaries.Progress(episodes, self.episodes)
         if self.episodes:
             self._progress.say(
@@ -262,11 +265,7 @@ class Run:
         self._checkpoints.save(self.episodes)
 
     def export(self) -> None:
-        """Writes the policy as a SavedModel, and the gin settings in use."""
-        settings = gin.operative_config_str()
-        (self.root / "config.gin").write_text(settings, encoding="utf-8")
-        self._summaries.text("config", settings, self.updates)
-        self._summaries.flush()
+        """Writes the policy as a SavedModel."""
         export.export_policy(self.agent.policy, self.root / "policy", self.agent.train_step_counter)
 
     def close(self) -> None:
@@ -348,7 +347,13 @@ def _check_counts(settings: dict) -> None:
     """Raises ConfigError for a setting of `train` that is no positive whole number."""
     least = {"seed": 0, "heldout_episodes": 1, "seed_episodes": 1, "chunk_length": 2}
     for name, value in settings.items():
-        if name in ("root_dir", "task", "jit_compile"):
+        if name in ("root_dir", "task"):
+            continue
+        if name == "jit_compile":
+            if value not in (True, False, None):
+                raise config.ConfigError(
+                    f"train.jit_compile must be True, False or None (on a GPU), got {value!r}"
+                )
             continue
         low = least.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < low:

@@ -211,6 +211,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
         ("train__updates_per_episode", True, r"train\.updates_per_episode.*whole number"),
         ("train__seed", -1, r"train\.seed.*at least 0"),
         ("train__chunk_length", 1, r"train\.chunk_length.*at least 2"),
+        ("train__jit_compile", "yes", r"train\.jit_compile.*True, False or None.*'yes'"),
         ("train__chunk_length", 52, r"52.*51 frames"),
         ("load_environment__action_repeat", 51, "action_repeat"),
         ("cem__elites", 21, r"cem\.elites \(21\).*cem\.candidates \(20\)"),
