@@ -1,11 +1,14 @@
 """Episodes in an environment: driving a policy, and scoring one."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from tf_agents.drivers import py_driver
 from tf_agents.policies import py_policy
+from tf_agents.specs import array_spec
+from tf_agents.trajectories import policy_step
 
 from planet_tf import replay
 
@@ -28,45 +31,80 @@ class Score:
         return float(np.std(self.returns))
 
 
-def run_episode(env, policy: py_policy.PyPolicy, seed, observers=()) -> replay.Episode:
-    """Drives a policy through one episode.
+class UniformPolicy(py_policy.PyPolicy):
+    """Uniform random actions; as in a PlanetPolicy, `seed` in the policy state decides a row's."""
+
+    def __init__(self, env):
+        super().__init__(
+            env.time_step_spec(),
+            env.action_spec(),
+            policy_state_spec={"seed": array_spec.ArraySpec([2], np.int32)},
+        )
+
+    def _action(self, time_step, policy_state, seed=None):
+        spec = self.action_spec
+        actions, seeds = [], []
+        for words in np.asarray(policy_state["seed"]):
+            random = np.random.default_rng(words.astype(np.uint32))
+            actions.append(random.uniform(spec.minimum, spec.maximum, spec.shape))
+            seeds.append(random.integers(2**32, size=2, dtype=np.uint32))
+        action = np.array(actions, spec.dtype)
+        state = {"seed": np.array(seeds).astype(np.int32)}
+        return policy_step.PolicyStep(action if np.ndim(time_step.step_type) else action[0], state)
+
+
+def run_episodes(
+    env, policy: py_policy.PyPolicy, seeds: Sequence[np.random.SeedSequence]
+) -> list[replay.Episode]:
+    """Drives a policy through one episode for each seed, as many at once as `env` has rows.
+
+    Rows that no seed is left for repeat the last one; what they do is dropped.
 
     Args:
-      env: an environment of `planet_tf.environments`.
-      policy: a PlanetPyPolicy, an exported one, or any PyPolicy without a state.
-      seed: a numpy SeedSequence; decides all that is random in the environment and a PlanetPolicy.
-      observers: TF-Agents metrics and other observers of trajectories.
+      env: an environment of `planet_tf.environments`, batched or not.
+      policy: a PlanetPyPolicy, an exported one, a UniformPolicy, or any PyPolicy without a state;
+        it takes batched time steps if `env` is batched.
+      seeds: each decides all that is random in its episode, in the environment and in a policy
+        whose state has a seed, whatever the other rows are.
 
     Returns:
-      The aligned episode; see `replay.align`.
+      The aligned episodes in the seeds' order; see `replay.align`.
     """
-    env_seed, *policy_seed = (int(word) for word in seed.generate_state(3))
-    env.seed(env_seed)
+    rows, episodes = env.batch_size or 1, []
+    for start in range(0, len(seeds), rows):
+        batch = list(seeds[start : start + rows])
+        idle = rows - len(batch)
+        episodes += _run_batch(env, policy, batch + idle * batch[-1:])[: len(batch)]
+    return episodes
+
+
+def _run_batch(env, policy, seeds) -> list[replay.Episode]:
+    """Drives a policy through the episodes of as many seeds as there are rows."""
+    words = np.array([seed.generate_state(3) for seed in seeds], np.uint32)
+    env_seeds = words[:, 0].tolist()
+    env.seed(env_seeds if env.batched else env_seeds[0])
+    state = policy.get_initial_state(len(seeds))
+    if isinstance(state, dict):  # a PlanetPolicy's, from code or from a SavedModel, or uniform's
+        state = {**state, "seed": tf.constant(words[:, 1:].astype(np.int32))}
     recorder = replay.EpisodeRecorder()
+    # A step at a time: with max_episodes the driver counts the episodes of all rows together, and a
+    # row that ends early would be counted twice while another goes on.
     driver = py_driver.PyDriver(
-        env,
-        policy,
-        observers=list(observers),
-        transition_observers=[recorder],
-        max_episodes=1,
-        end_episode_on_boundary=False,  # ends at the LAST step, without an action from it
+        env, policy, observers=[], transition_observers=[recorder], max_steps=1
     )
-    state = policy.get_initial_state(1)
-    if isinstance(state, dict):  # a PlanetPolicy's, from code or from a SavedModel
-        words = np.array([policy_seed], np.uint32).astype(np.int32)
-        state = {**state, "seed": tf.constant(words)}
-    driver.run(env.reset(), state)
-    return recorder.episodes[0]
+    step = env.reset()
+    while not recorder.complete:
+        step, state = driver.run(step, state)
+    return recorder.episodes
 
 
 def evaluate(env, policy: py_policy.PyPolicy, episodes: int, seed) -> Score:
     """Runs episodes without training on them, each with a seed of its own.
 
     Args:
-      env: an environment of `planet_tf.environments`.
-      policy: the policy to score; pass one without exploration noise.
+      env, policy: see `run_episodes`; pass a policy without exploration noise.
       episodes: number of episodes.
       seed: a numpy SeedSequence that the episodes' seeds are spawned from.
     """
-    runs = [run_episode(env, policy, child) for child in seed.spawn(episodes)]
+    runs = run_episodes(env, policy, seed.spawn(episodes))
     return Score([float(run["reward"].sum()) for run in runs], runs)

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.replay_buffers import episodic_replay_buffer
 from tf_agents.trajectories import policy_step, time_step as ts
+from tf_agents.utils import nest_utils
 
 Episode = dict[str, np.ndarray]
 """An aligned episode of T decisions and T+1 frames; see `align`."""
@@ -61,20 +62,46 @@ def align(transitions: Sequence[Transition]) -> Episode:
 
 
 class EpisodeRecorder:
-    """A transition observer for TF-Agents drivers: gathers transitions, hands over episodes."""
+    """A transition observer for TF-Agents drivers: the first episode of each row of a batch.
+
+    Rows may end at different times: what a row does after its first episode is passed over. An
+    environment that is not batched is one row.
+    """
 
     def __init__(self) -> None:
-        self._transitions: list[Transition] = []
-        self.episodes: list[Episode] = []
+        self._rows: list[list[Transition]] = []
 
     def __call__(self, transition: Transition) -> None:
-        """Takes one transition, unbatched, in order."""
-        if transition[0].is_last():
-            return  # from the end of an episode to the start of the next
-        self._transitions.append(transition)
-        if transition[2].is_last():
-            self.episodes.append(align(self._transitions))
-            self._transitions = []
+        """Takes one transition, batched or not, in order."""
+        rows = _rows(transition)
+        if not self._rows:
+            self._rows = [[] for _ in rows]
+        for gathered, row in zip(self._rows, rows, strict=True):
+            if not _is_over(gathered):
+                gathered.append(row)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has ended an episode."""
+        return bool(self._rows) and all(map(_is_over, self._rows))
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """The rows' episodes, in the rows' order; none before all are complete."""
+        return [align(row) for row in self._rows] if self.complete else []
+
+
+def _rows(transition: Transition) -> list[Transition]:
+    """Takes a transition apart into those of its rows, without what `align` has no use for."""
+    before, step, after = transition
+    transition = before, policy_step.PolicyStep(step.action), after
+    if not np.ndim(before.step_type):
+        return [transition]
+    return nest_utils.unstack_nested_arrays(tf.nest.map_structure(np.asarray, transition))
+
+
+def _is_over(transitions: Sequence[Transition]) -> bool:
+    return bool(transitions) and bool(transitions[-1][2].is_last())
 
 
 @gin.configurable(module="planet_tf", denylist=["data_spec", "directory"])

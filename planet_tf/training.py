@@ -8,7 +8,6 @@ import gin
 import numpy as np
 import tensorflow as tf
 from tf_agents.metrics import py_metrics
-from tf_agents.policies import random_py_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts, trajectory
 
@@ -16,7 +15,7 @@ from planet_tf import (
     agent as agents,
     checkpoints,
     config,
-    environments,
+    environments as envs,
     evaluation,
     export,
     policy as policies,
@@ -46,13 +45,14 @@ def train(
     evaluate_every: int = 10,
     evaluation_episodes: int = 1,
     export_every: int = 10,
+    environments: int = 1,
     jit_compile: bool | None = None,
 ) -> None:
     """Trains an agent (paper algorithm 1); goes on where the run in `root_dir` stopped.
 
     Args:
       root_dir: the run's directory: checkpoints, episodes, tensorboard, scalars.jsonl, policy.
-      task: name of the environment; see `environments.load`.
+      task: name of the environment; see `planet_tf.environments.load`.
       seed: decides everything random.
       episodes: ends the run, seed episodes included.
       seed_episodes: episodes of uniform random actions before the first update.
@@ -61,12 +61,16 @@ def train(
       batch_size, chunk_length: B and L of an update.
       evaluate_every: episodes between evaluations, which add no exploration noise.
       evaluation_episodes: episodes of an evaluation; they join the held-out ones.
-      export_every: episodes between exports of the policy; a checkpoint follows every episode.
+      export_every: episodes between exports of the policy; a checkpoint follows every collection.
+      environments: how many act at once, in processes of their own, planned for in one batch. N
+        episodes are collected together, after N times `updates_per_episode` updates: the paper's
+        algorithm is that of 1.
       jit_compile: compiles updates and policies with XLA; None: on a GPU.
 
     Raises:
       ConfigError: if a setting cannot be used; nothing has been written then.
       FloatingPointError: if the loss or a gradient is not finite; the last checkpoint is good.
+      WorkerError: if an environment's process fails; the last checkpoint is good.
     """
     with config.config_errors():
         if not task:
@@ -74,24 +78,27 @@ def train(
                 "no task: name a task's file, such as --gin_file=gin/cheetah.gin, or "
                 "--gin_bindings=\"train.task='cheetah_run'\""
             )
-        environments.check_name(task)
+        envs.check_name(task)
         _let_gpu_memory_grow()
         _check_counts(locals())
-        run = Run(pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile)
+        run = Run(
+            pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile, environments
+        )
         run.open(episodes)
 
-    while run.episodes < seed_episodes:
-        run.collect_random()
-    while run.heldout.num_episodes < heldout_episodes:
-        run.hold_out_random()
+    while (missing := seed_episodes - run.episodes) > 0:
+        run.collect_random(min(missing, environments))
+    while (missing := heldout_episodes - run.heldout.num_episodes) > 0:
+        run.hold_out_random(min(missing, environments))
 
-    while run.episodes < episodes:
-        run.fit(updates_per_episode)
-        run.collect()
-        if run.episodes % evaluate_every == 0 or run.episodes >= episodes:
+    while (missing := episodes - run.episodes) > 0:
+        before, count = run.episodes, min(missing, environments)
+        run.fit(count * updates_per_episode)
+        run.collect(count)
+        if _passed(evaluate_every, before, run.episodes) or count == missing:
             run.evaluate(evaluation_episodes)
         run.save()
-        if run.episodes % export_every == 0:
+        if _passed(export_every, before, run.episodes):
             run.export()
     run.export()
     run.close()
@@ -108,13 +115,14 @@ class Run:
         batch_size: int,
         chunk_length: int,
         jit_compile: bool | None,
+        environments: int = 1,
     ):
         """Builds what needs no directory, and tries the environment and the planner."""
         self.root, self._task = root_dir, task
         self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU"))
-        self.env = environments.load(task, seed=self._word(_ENVIRONMENT))
+        self.env = envs.load(task, seed=self._word(_ENVIRONMENT), count=environments)
         if chunk_length > self.env.max_steps + 1:
             raise config.ConfigError(
                 f"train.chunk_length ({chunk_length}) exceeds the {self.env.max_steps + 1} frames "
@@ -130,10 +138,13 @@ class Run:
         self.update = tf.function(self.agent.train, jit_compile=jit_compile)
         self._loss = tf.function(self.agent.loss, jit_compile=jit_compile)
         self._predict = tf.function(self.agent.world_model.predict, jit_compile=jit_compile)
-        self.collect_policy = policies.PlanetPyPolicy(self.agent.collect_policy)
-        self.policy = policies.PlanetPyPolicy(self.agent.policy)
+        self.collect_policy, self.policy = (
+            policies.PlanetPyPolicy(policy, batch_time_steps=not self.env.batched)
+            for policy in (self.agent.collect_policy, self.agent.policy)
+        )
+        self._random_policy = evaluation.UniformPolicy(self.env)
         for policy in (self.collect_policy, self.policy):
-            policy.action(self.env.reset(), policy.get_initial_state(1))
+            policy.action(self.env.reset(), policy.get_initial_state(environments))
             policy.pop_decision_ms()  # that one was slow: it was traced
         # TF-Agents' EnvironmentSteps counts what is an agent step here.
         self.metrics = {
@@ -173,7 +184,7 @@ class Run:
         saved = self._checkpoints.restore()
         self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
         for episode in self.replay.episodes_since(saved or 0):
-            _observe_again(episode, self.metrics.values())  # collected after the checkpoint
+            _observe(episode, self.metrics.values())  # collected after the checkpoint
         self._summaries = summaries.Summaries(self.root)
         settings = gin.operative_config_str()  # all has been built by now
         (self.root / "config.gin").write_text(settings, encoding="utf-8")
@@ -192,16 +203,15 @@ class Run:
 
     # The acts of Algorithm 1.
 
-    def collect_random(self) -> None:
-        """Adds an episode of uniform random actions to the replay."""
-        self._collect(self._random_policy(_COLLECT, self.episodes))
+    def collect_random(self, count: int = 1) -> None:
+        """Adds episodes of uniform random actions to the replay."""
+        self._collect(self._random_policy, count)
 
-    def hold_out_random(self) -> None:
-        """Adds an episode of uniform random actions to the held-out ones."""
-        number = self.heldout.num_episodes
-        policy = self._random_policy(_HELDOUT, number)
-        seed = self._random(_HELDOUT, number)
-        self.heldout.add_episode(evaluation.run_episode(self.env, policy, seed))
+    def hold_out_random(self, count: int = 1) -> None:
+        """Adds episodes of uniform random actions to the held-out ones."""
+        seeds = self._seeds(_HELDOUT, self.heldout.num_episodes, count)
+        for episode in evaluation.run_episodes(self.env, self._random_policy, seeds):
+            self.heldout.add_episode(episode)
 
     def fit(self, updates: int) -> None:
         """Takes `updates` optimizer steps on chunks of the replay; logs the terms' means."""
@@ -226,9 +236,9 @@ class Run:
             "time/updates_per_second": updates / seconds,
         }
 
-    def collect(self) -> None:
-        """Adds an episode of the collect policy to the replay; logs it with the last fit."""
-        self._collect(self.collect_policy)
+    def collect(self, count: int = 1) -> None:
+        """Adds episodes of the collect policy to the replay; logs them with the last fit."""
+        self._collect(self.collect_policy, count)
         self.last_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
         self._summaries.scalars(self.updates, self.last_terms, **self.counters())
 
@@ -299,16 +309,17 @@ class Run:
             "env_steps": agent_steps * self.env.action_repeat,
         }
 
-    def _collect(self, policy) -> None:
-        seed = self._random(_COLLECT, self.episodes)
-        episode = evaluation.run_episode(self.env, policy, seed, self.metrics.values())
-        self.replay.add_episode(episode)
-        values = {f"collect/{key}": float(self.metrics[key].result()) for key in _EPISODE_METRICS}
-        counters = self.counters()
-        self._summaries.scalars(counters["env_steps"], values, **counters)
-        self._summaries.flush()
-        trained = policy is self.collect_policy
-        self._progress.episode(self.episodes, self._line(values, counters), trained)
+    def _collect(self, policy, count: int) -> None:
+        seeds = self._seeds(_COLLECT, self.episodes, count)
+        for episode in evaluation.run_episodes(self.env, policy, seeds):
+            self.replay.add_episode(episode)
+            _observe(episode, self.metrics.values())
+            values = {f"collect/{key}": float(self.metrics[key].result()) for key in _METRICS}
+            counters = self.counters()
+            self._summaries.scalars(counters["env_steps"], values, **counters)
+            self._summaries.flush()
+            trained = policy is self.collect_policy
+            self._progress.episode(self.episodes, self._line(values, counters), trained)
 
     def _line(self, values, counters) -> str:
         parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]
@@ -329,18 +340,20 @@ class Run:
         """Returns the source of what is random in one use of a stream, such as one episode."""
         return np.random.SeedSequence([self._seed, stream, number])
 
+    def _seeds(self, stream: int, first: int, count: int) -> list[np.random.SeedSequence]:
+        return [self._random(stream, number) for number in range(first, first + count)]
+
     def _word(self, stream: int) -> int:
         """Returns a stream's seed as a non-negative int32."""
         return int(self._random(stream).generate_state(1)[0] >> 1)
 
-    def _random_policy(self, stream: int, number: int):
-        seed = self._random(stream, number).spawn(1)[0].generate_state(1)[0]
-        return random_py_policy.RandomPyPolicy(
-            self.env.time_step_spec(), self.env.action_spec(), seed=int(seed)
-        )
+
+_METRICS = ("return", "length")  # of each episode
 
 
-_EPISODE_METRICS = ("return", "length")
+def _passed(every: int, before: int, now: int) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return before // every < now // every
 
 
 def _check_counts(settings: dict) -> None:
@@ -373,8 +386,8 @@ def _let_gpu_memory_grow() -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def _observe_again(episode: replays.Episode, observers) -> None:
-    """Feeds a stored episode to metrics, as the driver fed it when it was collected."""
+def _observe(episode: replays.Episode, observers) -> None:
+    """Feeds an episode to TF-Agents' metrics, as a driver of one environment would."""
     decisions = len(episode["reward"]) - 1
     kinds = [ts.StepType.FIRST, *[ts.StepType.MID] * (decisions - 1), ts.StepType.LAST]
     for t in range(decisions):

@@ -14,6 +14,7 @@ import gin  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tf_agents.environments import batched_py_environment  # noqa: E402
 from tf_agents.specs import tensor_spec  # noqa: E402
 from tf_agents.trajectories import time_step as ts  # noqa: E402
 
@@ -62,6 +63,18 @@ def agent():
     """A tiny agent for dot_goal that nobody trains. Take `tiny` too: planners are traced late."""
     config.parse(TINY, [])
     return _make_agent()
+
+
+class _Rows(batched_py_environment.BatchedPyEnvironment):
+    def seed(self, seeds):
+        for env, seed in zip(self.envs, seeds, strict=True):
+            env.seed(seed)
+
+
+@pytest.fixture
+def in_rows():
+    """Makes one batched environment of several, in this process: (environments)."""
+    return lambda envs: _Rows(envs, multithreading=False)
 
 
 @pytest.fixture

@@ -2,44 +2,105 @@
 
 import numpy as np
 import pytest
-from tf_agents.metrics import py_metrics
-from tf_agents.policies import random_py_policy
+from scipy import stats
 
 from planet_tf import environments, evaluation, policy as policies
+from planet_tf.environments import pixel_environment
 
 
 def seeds(*entropy):
     return np.random.SeedSequence(entropy)
 
 
+class Varying(pixel_environment.PixelEnvironment):
+    """Its seed decides how long an episode is, and what it shows and gives."""
+
+    def __init__(self):
+        super().__init__("varying", 2, 1, 100)
+
+    def seed(self, seed):
+        self._random = np.random.RandomState(seed)
+
+    def _start(self):
+        self._left = self._random.randint(1, 9)
+
+    def _advance(self, action):
+        self._left -= 1
+        return self._random.uniform() + action.sum(), None if self._left else 0.0
+
+    def _draw(self):
+        return self._random.randint(0, 256, [64, 64, 3]).astype(np.uint8)
+
+
+def same(one, two, atol=0.0):
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        np.testing.assert_allclose(two[key], value, atol=atol, rtol=0)
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_seed_decides_an_episode(agent):
     env = environments.load("dot_goal")
     policy = policies.PlanetPyPolicy(agent.collect_policy)
-    steps = py_metrics.EnvironmentSteps()
-    one = evaluation.run_episode(env, policy, seeds(1, 2), [steps])
-    assert one["image"].shape == (51, 64, 64, 3) and steps.result() == 50
-    again, other = (evaluation.run_episode(env, policy, seeds(1, n)) for n in (2, 3))
-    for key, value in one.items():
-        np.testing.assert_array_equal(again[key], value)
+    one, again, other = evaluation.run_episodes(env, policy, [seeds(1, n) for n in (2, 2, 3)])
+    assert one["image"].shape == (51, 64, 64, 3)
+    same(one, again)
     assert not np.array_equal(other["action"], one["action"])
     assert not np.array_equal(other["image"][0], one["image"][0])
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 7])
+def test_rows_end_when_they_end(in_rows, rows):
+    env, batch = Varying(), in_rows([Varying() for _ in range(rows)])
+    expected, got = (
+        evaluation.run_episodes(e, evaluation.UniformPolicy(e), seeds(4).spawn(5))
+        for e in (env, batch)
+    )
+    assert len({len(run["reward"]) for run in expected}) > 2
+    assert len(expected) == len(got) == 5
+    for one, two in zip(expected, got, strict=True):
+        same(one, two)
+        assert two["discount"][-1] == 0 and np.all(two["discount"][:-1] == 1)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_episode_does_not_depend_on_the_number_of_rows(agent, in_rows):
+    env = environments.load("dot_goal")
+    batch = in_rows([environments.load("dot_goal") for _ in range(3)])
+    alone, together = (
+        evaluation.evaluate(
+            e, policies.PlanetPyPolicy(agent.collect_policy, not e.batched), 4, seeds(7)
+        )
+        for e in (env, batch)
+    )
+    np.testing.assert_allclose(together.returns, alone.returns, atol=1e-3)
+    for one, two in zip(alone.episodes, together.episodes, strict=True):
+        np.testing.assert_allclose(one["action"], two["action"], atol=1e-3)
+    assert len(set(alone.returns)) == 4
+
+
+def test_uniform_actions_are_uniform_and_a_rows_own(in_rows):
+    env = in_rows([environments.load("dot_goal") for _ in range(2)])
+    runs = evaluation.run_episodes(env, evaluation.UniformPolicy(env), seeds(2).spawn(6))
+    actions = np.stack([run["action"][1:] for run in runs])
+    assert actions.shape == (6, 50, 2) and actions.dtype == np.float32
+    assert len(np.unique(actions)) == actions.size
+    assert stats.kstest(actions.ravel(), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    before, after = actions[:, :-1].ravel(), actions[:, 1:].ravel()
+    assert stats.pearsonr(before, after).pvalue > 0.01
+
+
 def test_a_score_is_of_episodes_that_differ():
     env = environments.load("dot_goal")
-
-    def policy():
-        return random_py_policy.RandomPyPolicy(env.time_step_spec(), env.action_spec(), seed=0)
-
-    score = evaluation.evaluate(env, policy(), 4, seeds(7))
+    policy = evaluation.UniformPolicy(env)
+    score = evaluation.evaluate(env, policy, 4, seeds(7))
     assert len(score.episodes) == len(set(score.returns)) == 4
     np.testing.assert_allclose(
         score.returns, [episode["reward"].sum() for episode in score.episodes], rtol=1e-6
     )
     np.testing.assert_allclose(score.mean, np.mean(score.returns))
-    assert evaluation.evaluate(env, policy(), 4, seeds(7)).returns == score.returns
-    assert evaluation.evaluate(env, policy(), 4, seeds(8)).returns != score.returns
+    assert evaluation.evaluate(env, policy, 4, seeds(7)).returns == score.returns
+    assert evaluation.evaluate(env, policy, 4, seeds(8)).returns != score.returns
 
 
 def test_mean_and_population_std_of_returns():

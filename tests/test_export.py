@@ -102,7 +102,7 @@ def test_it_acts_as_the_policy_where_there_is_only_tensorflow(agent, python, tmp
         os.fspath(directory), load_specs_from_pbtxt=True
     )
     env = environments.load("dot_goal", seed=0)
-    run = evaluation.run_episode(env, loaded, np.random.SeedSequence(0))
+    (run,) = evaluation.run_episodes(env, loaded, [np.random.SeedSequence(0)])
     assert run["action"].shape == (51, 2) and len(np.unique(run["action"], axis=0)) == 51
 
     # Another export, of the compiled policy that explores, takes its place.

@@ -110,24 +110,26 @@ def drawn(buffer, seed=0, count=200, length=3):
 def test_an_action_stands_with_the_image_and_the_reward_it_led_to():
     env = Counting([5, 1])
     for number in range(2):
-        run = evaluation.run_episode(env, random_policy(env), np.random.SeedSequence(0))
+        (run,) = evaluation.run_episodes(env, random_policy(env), [np.random.SeedSequence(0)])
         check_aligned(run, number, env.actions[number])
     assert [len(actions) for actions in env.actions[:2]] == [5, 1]
 
 
-def test_a_recorder_takes_the_episodes_of_one_drive_apart():
-    env, recorder = Counting([3, 2, 4, 9]), replay.EpisodeRecorder()
-    py_driver.PyDriver(
-        env,
-        random_policy(env),
-        observers=[],
-        transition_observers=[recorder],
-        max_episodes=3,
-        end_episode_on_boundary=False,
-    ).run(env.reset())
-    assert [len(run["reward"]) for run in recorder.episodes] == [4, 3, 5]
-    for number, run in enumerate(recorder.episodes):
-        check_aligned(run, number, env.actions[number])
+@pytest.mark.parametrize("lengths", [[4], [4, 1, 2]], ids=["not batched", "batched"])
+def test_a_recorder_takes_the_first_episode_of_each_row(in_rows, lengths):
+    singles = [Counting([length] * 9) for length in lengths]
+    env = in_rows(singles) if len(singles) > 1 else singles[0]
+    recorder = replay.EpisodeRecorder()
+    driver = py_driver.PyDriver(env, random_policy(env), [], [recorder], max_steps=1)
+    step = env.reset()
+    for _ in range(4):
+        assert not recorder.complete and recorder.episodes == []
+        step, _ = driver.run(step)
+    for _ in range(3):
+        assert recorder.complete
+        for run, single in zip(recorder.episodes, singles, strict=True):
+            check_aligned(run, 0, single.actions[0])
+        step, _ = driver.run(step)  # is passed over
 
 
 def test_what_is_not_one_episode_is_refused():

@@ -120,20 +120,23 @@ def test_one_command_trains_and_the_same_again_resumes(train, tmp_path):
     assert "complete" in again.stderr and "train.episodes" in again.stderr
     assert lines(run) == found
 
-    on = train(run, files, ["train.episodes=5"])
+    on = train(run, files, ["train.episodes=7", "train.environments=2"])
     assert on.returncode == 0, on.stderr
-    assert "episode 4 of 5, update 6" in on.stderr
-    assert "episode 5/5 | 5000 env steps" in on.stderr and "episode 4/5" not in on.stderr
+    assert "episode 4 of 7, update 6" in on.stderr and "episode 4/7" not in on.stderr
+    for number in (5, 6, 7):
+        assert f"episode {number}/7 | {number * 1000} env steps" in on.stderr
+    assert "evaluation after 6 episodes" in on.stderr and "evaluation after 7" in on.stderr
     last = lines(run)[-1]
     assert {key: last[key] for key in COUNTERS - {"time"}} == {
-        "updates": 9,
-        "episodes": 5,
-        "agent_steps": 1250,
-        "env_steps": 5000,
+        "updates": 15,
+        "episodes": 7,
+        "agent_steps": 1750,
+        "env_steps": 7000,
     }
-    after = checkpoint(run, 5)
-    assert value(after, "optimizer/_iterations") == 9
-    assert len(names(run / "episodes" / "train")) == 5
+    after = checkpoint(run, 7)
+    assert value(after, "optimizer/_iterations") == 15
+    assert value(checkpoint(run, 6), "optimizer/_iterations") == 12
+    assert len(names(run / "episodes" / "train")) == 7
 
 
 @pytest.fixture
@@ -149,7 +152,25 @@ def quick(tiny, monkeypatch):
     return run
 
 
-def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def pair():
+    """Two environments in processes: runs share them, for starting them takes seconds."""
+    with environments.load("dot_goal", count=2) as env:
+        yield env
+
+
+@pytest.fixture(params=[1, 2])
+def count(request, monkeypatch):
+    """Has runs act in one environment, or in two at once."""
+    if request.param == 2:
+        env = request.getfixturevalue("pair")
+        monkeypatch.setattr(env, "close", lambda: None)
+        monkeypatch.setattr(training.envs, "load", lambda *_, **__: env)
+    gin.bind_parameter("train.environments", request.param)
+    return request.param
+
+
+def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, count, tmp_path, capsys):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     quick(whole, train__episodes=5)
     quick(parts, train__episodes=4)
@@ -210,6 +231,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
         ("train__episodes", 2.5, r"train\.episodes.*whole number.*2\.5"),
         ("train__updates_per_episode", True, r"train\.updates_per_episode.*whole number"),
         ("train__seed", -1, r"train\.seed.*at least 0"),
+        ("train__environments", 0, r"train\.environments.*at least 1, got 0"),
+        ("train__environments", 1.5, r"train\.environments.*whole number.*1\.5"),
         ("train__chunk_length", 1, r"train\.chunk_length.*at least 2"),
         ("train__jit_compile", "yes", r"train\.jit_compile.*True, False or None.*'yes'"),
         ("train__chunk_length", 52, r"52.*51 frames"),

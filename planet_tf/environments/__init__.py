@@ -13,6 +13,7 @@ import gin
 
 if TYPE_CHECKING:
     from planet_tf.environments.pixel_environment import PixelEnvironment
+    from planet_tf.environments.processes import EnvironmentProcesses
 
 DEFAULT_ACTION_REPEAT = 4  # for the tasks that the paper does not name
 
@@ -65,8 +66,10 @@ def check_name(name: str) -> None:
     )
 
 
-@gin.configurable("load_environment", module="planet_tf", denylist=["name", "seed"])
-def load(name: str, seed: int | None = None, action_repeat: int | None = None) -> PixelEnvironment:
+@gin.configurable("load_environment", module="planet_tf", denylist=["name", "seed", "count"])
+def load(
+    name: str, seed: int | None = None, action_repeat: int | None = None, count: int = 1
+) -> PixelEnvironment | EnvironmentProcesses:
     """Makes a TF-Agents PyEnvironment that shows pixels.
 
     Observations are {'image': uint8 [64, 64, 3]}, actions float32 [A] in [-1, 1], rewards float32,
@@ -76,12 +79,21 @@ def load(name: str, seed: int | None = None, action_repeat: int | None = None) -
       name: one of `names()`, or any `domain_task` of dm_control's suite.
       seed: int in [0, 2**32) that decides everything random in the environment; None: random.
       action_repeat: env steps an agent step. None: the paper's; 1 for dot_goal; 4 for other tasks.
+      count: with more than 1, so many environments at once in processes of their own, as one
+        batched environment; see EnvironmentProcesses.
 
     Raises:
       ValueError: if the name is unknown, or the action repeat does not fit into an episode.
       RenderingError: if no rendering backend works (dot_goal needs none).
+      WorkerError: if a process cannot make its environment.
     """
     check_name(name)
+    if count != 1:
+        from planet_tf.environments import processes, rendering
+
+        if name != _TOY:
+            rendering.choose()  # once, for all processes
+        return processes.EnvironmentProcesses(name, count, action_repeat, seed)
     if name == _TOY:
         from planet_tf.environments.dot_goal import DotGoal
 
