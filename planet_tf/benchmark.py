@@ -7,6 +7,7 @@ large float32 matrices.
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import os
 import pathlib
@@ -18,9 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import gin
 import numpy as np
 import tensorflow as tf
-from tf_agents.environments import wrappers
 
-from planet_tf import config, planners, training, world_model as wm
+from planet_tf import config, environments, planners, training, world_model as wm
+from planet_tf.environments import dm_control_pixels
+from planet_tf.environments.pixel_environment import IMAGE_SIZE
 
 
 @dataclasses.dataclass
@@ -44,7 +46,7 @@ def layer_flops(layer: tf.keras.layers.Layer, size: int = 1) -> tuple[int, int]:
     """Counts the multiplications and additions of one layer's forward pass on one example.
 
     Args:
-      layer: Dense, GRUCell, Conv2D or Conv2DTranspose, built.
+      layer: Dense, Conv2D or Conv2DTranspose, built.
       size: side of the square image that goes in.
 
     Returns:
@@ -54,10 +56,6 @@ def layer_flops(layer: tf.keras.layers.Layer, size: int = 1) -> tuple[int, int]:
     Raises:
       TypeError: for another kind of layer.
     """
-    if isinstance(layer, tf.keras.layers.GRUCell):
-        return 2 * (
-            layer.kernel.shape.num_elements() + layer.recurrent_kernel.shape.num_elements()
-        ), 1
     if isinstance(layer, tf.keras.layers.Dense):
         return 2 * layer.kernel.shape.num_elements(), 1
     if isinstance(layer, tf.keras.layers.Conv2DTranspose):
@@ -77,9 +75,9 @@ def model_flops(model: wm.WorldModel) -> dict[str, int]:
     cell = model.cell
     stacks: dict[str, tuple[list, int]] = {
         "encoder": (model.encoder.convs, model.image_size),
-        "transition": ([cell.transition_hidden, cell.gru], 1),
+        "transition": ([cell.transition_hidden, cell.gates, cell.candidate], 1),
         "prior": ([cell.prior_hidden, cell.prior_out], 1),
-        "posterior": ([cell.posterior_hidden, cell.posterior_out], 1),
+        "posterior": ([cell.posterior_deter, cell.posterior_embed, cell.posterior_out], 1),
         "decoder": ([model.decoder.dense, *model.decoder.deconvs], 1),
         "reward": ([*model.reward.hidden, model.reward.out], 1),
     }
@@ -134,28 +132,25 @@ def matmul_rate(size: int = 4096, repeats: int = 5) -> float:
     return 2 * size**3 / median_seconds(total, repeats)
 
 
-class _Timed(wrappers.PyEnvironmentBaseWrapper):
-    """Adds up the time that an environment takes, rendering included."""
+class _Clock:
+    """Adds up the time of the calls it is put around."""
 
-    def __init__(self, env):
-        super().__init__(env)
+    def __init__(self) -> None:
         self.seconds = 0.0
 
-    def _timed(self, act):
-        start = time.perf_counter()
-        result = act()
-        self.seconds += time.perf_counter() - start
-        return result
+    def around(self, act: Callable) -> Callable:
+        def timed(*arguments):
+            start = time.perf_counter()
+            result = act(*arguments)
+            self.seconds += time.perf_counter() - start
+            return result
 
-    def _reset(self):
-        return self._timed(self._env.reset)
-
-    def _step(self, action):
-        return self._timed(lambda: self._env.step(action))
+        return timed
 
 
 def run(
     configurations: Mapping[str, Sequence[str]],
+    bindings: Sequence[str] = (),
     jit_compile: bool | None = None,
     repeats: int = 5,
     updates: int = 0,
@@ -165,6 +160,7 @@ def run(
 
     Args:
       configurations: gin files by label.
+      bindings: gin bindings on top of each.
       jit_compile, repeats, updates: see `measure`.
       profile: directory for a trace by TensorFlow's profiler; None: none is made.
 
@@ -180,7 +176,7 @@ def run(
     parts = [
         part
         for label, files in configurations.items()
-        for part in measure(label, files, rate, jit_compile, repeats, updates)
+        for part in measure(label, files, rate, bindings, jit_compile, repeats, updates)
     ]
     if profile:
         tf.profiler.experimental.stop()
@@ -191,6 +187,7 @@ def measure(
     label: str,
     gin_files: Sequence[str],
     rate: float,
+    bindings: Sequence[str] = (),
     jit_compile: bool | None = None,
     repeats: int = 5,
     updates: int = 0,
@@ -199,7 +196,7 @@ def measure(
 
     Args:
       label: name of the configuration, put before each part's.
-      gin_files: the configuration, as for training.
+      gin_files, bindings: the configuration, as for training.
       rate: the machine's, of `matmul_rate`.
       jit_compile: compiles updates and decisions with XLA; None: on a GPU.
       repeats: measurements that each median is taken of.
@@ -212,7 +209,7 @@ def measure(
       ConfigError: if a setting cannot be used.
     """
     gin.clear_config()
-    config.parse(gin_files, [])
+    config.parse(gin_files, bindings)
     with (
         tempfile.TemporaryDirectory() as root,
         open(os.devnull, "w") as nowhere,
@@ -223,7 +220,6 @@ def measure(
             names = ("task", "seed", "batch_size", "chunk_length")
             settings = {name: _setting(training.train, name) for name in names}
             run = training.Run(pathlib.Path(root), **settings, jit_compile=jit_compile)
-            run.env = _Timed(run.env)
             run.open(episodes=1)
         run.collect_random()
         run.hold_out_random()
@@ -258,11 +254,28 @@ def _single_parts(run, rate, repeats, batch_size, chunk_length) -> Iterator[Part
 
     action = np.zeros(run.env.action_spec().shape, np.float32)
     seconds = median_seconds(lambda: run.env.step(action), 10 * repeats)
-    yield Part("agent step of the environment, one render", seconds)
+    yield Part("agent step of the environment, one frame", seconds)
+    yield from _frames(run.env, 10 * repeats)
     start = time.perf_counter()
     for _ in batches:
         pass
     yield Part("sampled batch", (time.perf_counter() - start) / repeats)
+
+
+def _frames(env, repeats: int) -> Iterator[Part]:
+    """Times a frame as we draw it; of dm_control's suite also as the suite comes."""
+    yield Part("frame", median_seconds(env._draw, repeats))
+    if not isinstance(env, dm_control_pixels.DmControlPixels):
+        return
+    suite_env = environments.load_suite(env.name)
+    physics = suite_env.physics
+    with physics.reset_context():
+        physics.set_state(env._env.physics.get_state())
+    draw = functools.partial(physics.render, IMAGE_SIZE, IMAGE_SIZE, camera_id=0)
+    difference = np.abs(draw().astype(float) - env._draw().astype(float)).mean()
+    seconds = median_seconds(draw, repeats)
+    yield Part(f"frame as the suite comes (differs by {difference:.3f} of 255)", seconds)
+    suite_env.close()
 
 
 def _arithmetic(name: str, seconds: float, flops: int, rate: float) -> Part:
@@ -271,33 +284,33 @@ def _arithmetic(name: str, seconds: float, flops: int, rate: float) -> Part:
 
 def _cycle(run, updates: int) -> list[Part]:
     """Times `updates` updates and a collected episode, and what the time goes to."""
-    updating = 0.0
+    updating, drawing, stepping = _Clock(), _Clock(), _Clock()
     update = run.update
 
-    def timed_update(batch):
-        nonlocal updating
-        start = time.perf_counter()
+    def waited_for(batch):
         info = update(batch)
         _wait(info.loss)
-        updating += time.perf_counter() - start
         return info
 
-    run.update = timed_update
+    run.update = updating.around(waited_for)
+    run.env._draw = drawing.around(run.env._draw)
+    run.env._reset, run.env._step = map(stepping.around, (run.env._reset, run.env._step))
     run.fit(1)  # traces what the first fit traces
-    updating, run.env.seconds = 0.0, 0.0
+    updating.seconds = 0.0
     start = time.perf_counter()
     run.fit(updates)
     run.collect()
     run.save()
     whole = time.perf_counter() - start
     deciding = run.last_terms["time/decision_ms"] / 1000 * run.env.max_steps
-    simulating = run.env.seconds
+    other = whole - updating.seconds - deciding - stepping.seconds
     return [
         Part(f"cycle of {updates} updates and an episode", whole),
-        Part("cycle, updates", updating),
+        Part("cycle, updates", updating.seconds),
         Part("cycle, decisions", deciding),
-        Part("cycle, environment and rendering", simulating),
-        Part("cycle, all else (sampling, files, logs)", whole - updating - deciding - simulating),
+        Part("cycle, rendering", drawing.seconds),
+        Part("cycle, simulation", stepping.seconds - drawing.seconds),
+        Part("cycle, all else (sampling, files, logs)", other),
     ]
 
 

@@ -31,6 +31,13 @@ def _flags() -> argparse.Namespace:
         help="a gin file of settings, may be repeated; default: cheetah at the paper's size, then "
         "with gin/cpu.gin",
     )
+    parser.add_argument(
+        "--gin_bindings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting on top, such as \"WorldModel.precision='mixed_bfloat16'\"; may be repeated",
+    )
     parser.add_argument("--device", choices=["cpu", "gpu", "auto"], default="auto")
     parser.add_argument("--jit", choices=list(_JIT), default="auto", help="XLA; auto: on a GPU")
     parser.add_argument("--repeats", type=int, default=5, help="measurements a median is taken of")
@@ -60,13 +67,21 @@ def main() -> int:
         return 2
     if flags.device == "cpu":
         tf.config.set_visible_devices([], "GPU")
+    else:
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
     task = str(_GIN / "cheetah.gin")
     configurations = {"paper": [task], "cpu": [task, str(_GIN / "cpu.gin")]}
     if flags.gin_file:
         configurations = {"given": flags.gin_file}
     try:
         rate, parts = benchmark.run(
-            configurations, _JIT[flags.jit], flags.repeats, flags.cycle, flags.profile
+            configurations,
+            flags.gin_bindings,
+            _JIT[flags.jit],
+            flags.repeats,
+            flags.cycle,
+            flags.profile,
         )
     except config.ConfigError as error:
         print(f"error: {config.message(error)}", file=sys.stderr)

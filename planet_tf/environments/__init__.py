@@ -98,12 +98,25 @@ def load(
         from planet_tf.environments.dot_goal import DotGoal
 
         return DotGoal(seed=seed, action_repeat=1 if action_repeat is None else action_repeat)
-    domain, task, repeat = _PAPER.get(name) or (*_suite_tasks()[name], DEFAULT_ACTION_REPEAT)
+    domain, task, repeat = _task(name)
     from planet_tf.environments import dm_control_pixels
 
     return dm_control_pixels.load_task(
         domain, task, seed=seed, action_repeat=repeat if action_repeat is None else action_repeat
     )
+
+
+def load_suite(name: str):
+    """Loads the dm_control environment of a task just as the suite makes it, to compare with."""
+    domain, task, _ = _task(name)
+    from dm_control import suite
+
+    return suite.load(domain, task)
+
+
+def _task(name: str) -> tuple[str, str, int]:
+    """Returns a dm_control task's domain, task and action repeat."""
+    return _PAPER.get(name) or (*_suite_tasks()[name], DEFAULT_ACTION_REPEAT)
 
 
 def _suite_tasks() -> dict[str, tuple[str, str]]:
