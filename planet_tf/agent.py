@@ -50,6 +50,9 @@ class PlanetAgent(tf_agent.TFAgent):
         self.optimizer = tf.keras.optimizers.Adam(
             learning_rate, epsilon=adam_epsilon, jit_compile=False
         )
+        if self.world_model.precision == "mixed_float16":
+            # Small gradients would be lost in float16; updates that overflow are passed over.
+            self.optimizer = tf.keras.mixed_precision.LossScaleOptimizer(self.optimizer)
         self.optimizer.build(self.world_model.trainable_variables)
         self.learning_rate = learning_rate
         self._seed = seed
@@ -76,11 +79,17 @@ class PlanetAgent(tf_agent.TFAgent):
         )
 
     def _train(self, experience, weights=None):
+        scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
         with tf.GradientTape() as tape:
             info = self._loss(experience, weights, training=True)
+            loss = self.optimizer.get_scaled_loss(info.loss) if scaled else info.loss
         variables = self.world_model.trainable_variables
-        gradients = tape.gradient(info.loss, variables)
+        gradients = tape.gradient(loss, variables)
+        if scaled:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
         gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
+        if scaled:  # the optimizer passes over an overflow and scales less from then on
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self.train_step_counter.assign_add(1)
         return info._replace(extra={**info.extra, "gradient_norm": norm})

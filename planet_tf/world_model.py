@@ -1,5 +1,8 @@
 """The latent world model: encoder, RSSM, decoder and reward head, and what is done with them."""
 
+import contextlib
+from collections.abc import Iterator
+
 import gin
 import tensorflow as tf
 
@@ -30,6 +33,20 @@ def stateless_uniform(shape, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, seed, alg="philox")
 
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@contextlib.contextmanager
+def _keras_policy(name: str) -> Iterator[None]:
+    """Sets the precision of the Keras layers that are made meanwhile."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
 @gin.configurable(module="planet_tf", denylist=["action_size", "image_shape"])
 class WorldModel(tf.Module):
     """Predicts images and rewards from actions in a latent space (paper section 3).
@@ -41,6 +58,11 @@ class WorldModel(tf.Module):
         smaller than H and W, images are averaged down to it first.
       image_scale, reward_scale, kl_scale: weights of the loss terms (release: 1, 10, 1).
       free_nats: divergence per step that costs nothing, in nats (release: 3).
+      precision: 'float32', or 'mixed_bfloat16' or 'mixed_float16' for layers that compute in 16
+        bits; parameters, latent states, likelihoods and divergences are float32 in any case.
+
+    Raises:
+      ValueError: for another precision.
     """
 
     def __init__(
@@ -52,9 +74,14 @@ class WorldModel(tf.Module):
         reward_scale: float = 10.0,
         kl_scale: float = 1.0,
         free_nats: float = 3.0,
+        precision: str = "float32",
         name: str = "world_model",
     ):
         super().__init__(name=name)
+        if precision not in PRECISIONS:
+            raise ValueError(
+                f"WorldModel.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+            )
         self.action_size = action_size
         self.image_shape = tuple(image_shape)
         self.image_size = image_size
@@ -64,10 +91,12 @@ class WorldModel(tf.Module):
             "kl_scale": kl_scale,
             "free_nats": free_nats,
         }
-        self.encoder = networks.Encoder()
-        self.cell = rssm.RSSMCell()
-        self.decoder = networks.Decoder(image_shape=(image_size, image_size, image_shape[-1]))
-        self.reward = networks.RewardHead()
+        self.precision = precision
+        with _keras_policy(precision):
+            self.encoder = networks.Encoder()
+            self.cell = rssm.RSSMCell()
+            self.decoder = networks.Decoder(image_shape=(image_size, image_size, image_shape[-1]))
+            self.reward = networks.RewardHead()
         self._build()
 
     def _build(self) -> None:

@@ -74,6 +74,24 @@ def test_an_update_by_hand(make_agent, batch):
         np.testing.assert_allclose(variable.numpy() - old, step, rtol=1e-3, atol=1e-6)
 
 
+def test_an_update_that_overflows_float16_is_passed_over(make_agent, batch):
+    gin.bind_parameter("WorldModel.precision", "mixed_float16")
+    agent = make_agent()
+    variables = agent.world_model.trainable_variables
+    before = [variable.numpy() for variable in variables]
+    kernel = agent.world_model.encoder.variables[0].numpy()
+    scale = float(agent.optimizer.loss_scale)
+    broken = {**batch, "reward": batch["reward"] * 1e9}
+    assert float(agent.train(broken).extra["gradient_norm"]) == 0.0
+    assert float(agent.optimizer.loss_scale) == scale / 2
+    for variable, old in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable, old)
+    update = tf.function(agent.train)
+    norms = [float(update(batch).extra["gradient_norm"]) for _ in range(20)]
+    assert norms[-1] > 0.0  # it has found its scale
+    assert np.any(agent.world_model.encoder.variables[0] != kernel)
+
+
 def test_loss_changes_nothing(make_agent, batch):
     agent = make_agent()
     before = values(agent)

@@ -78,17 +78,17 @@ def test_parameters_at_paper_size():
     )
     counts = {}
     for name, variable in weights(cell).items():
-        part = name.split("/")[0].removesuffix("_hidden").removesuffix("_out")
+        part = name.split("/")[0].split("_")[0]
         counts[part] = counts.get(part, 0) + int(tf.size(variable))
-    assert counts == {"transition": 7_400, "gru": 240_600, "prior": 52_260, "posterior": 257_060}
+    assert counts.pop("gates") + counts.pop("candidate") == 240_600
+    assert counts == {"transition": 7_400, "prior": 52_260, "posterior": 257_060}
 
 
 def test_gate_bias_starts_at_one_and_the_candidates_at_zero():
     cell = rssm.RSSMCell(stoch_size=S, deter_size=3, hidden_size=H)
     cell.transition({"deter": tf.zeros([1, 3]), "stoch": tf.zeros([1, S])}, tf.zeros([1, A]))
-    # Keras orders the gates update, reset, candidate.
-    expected = [1, 1, 1, 1, 1, 1, 0, 0, 0]
-    np.testing.assert_array_equal(weights(cell)["gru/bias"], expected)
+    np.testing.assert_array_equal(weights(cell)["gates/bias"], [1, 1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(weights(cell)["candidate/bias"], [0, 0, 0])
 
 
 def test_transition_is_a_gru_that_resets_before_the_matmul(cell, start):
@@ -101,9 +101,9 @@ def test_transition_is_a_gru_that_resets_before_the_matmul(cell, start):
 
     x = np.concatenate([s, action], -1) @ w["transition_hidden/kernel"]
     x = np.maximum(0, x + w["transition_hidden/bias"])
-    wz, wr, wc = np.split(w["gru/kernel"], 3, 1)
-    uz, ur, uc = np.split(w["gru/recurrent_kernel"], 3, 1)
-    bz, br, bc = np.split(w["gru/bias"], 3)
+    (wr, wz), (ur, uz) = (np.split(part, 2, 1) for part in np.split(w["gates/kernel"], [H]))
+    wc, uc = np.split(w["candidate/kernel"], [H])
+    (br, bz), bc = np.split(w["gates/bias"], 2), w["candidate/bias"]
     update, reset = sigmoid(x @ wz + h @ uz + bz), sigmoid(x @ wr + h @ ur + br)
     before = update * h + (1 - update) * np.tanh(x @ wc + (reset * h) @ uc + bc)
     after = update * h + (1 - update) * np.tanh(x @ wc + reset * (h @ uc) + bc)
@@ -118,12 +118,47 @@ def test_reset_before_the_matmul_by_hand():
     state = {"deter": tf.constant([[0.5, 0.25]]), "stoch": tf.zeros([1, 1])}
     cell.transition(state, tf.zeros([1, 1]))
     w = weights(cell)
-    w["gru/kernel"].assign(tf.zeros([1, 6]))
-    w["gru/recurrent_kernel"].assign([[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 0]])
-    w["gru/bias"].assign([-100, -100, 100, -100, 0, 0])
+    w["gates/kernel"].assign(tf.zeros([3, 4]))
+    w["gates/bias"].assign([100, -100, -100, -100])
+    w["candidate/kernel"].assign([[0, 0], [0, 1], [1, 0]])
     # Before: swap(1 * 0.5, 0 * 0.25) = (0, 0.5). After would be (1, 0) * swap(...) = (0.25, 0).
     actual = cell.transition(state, tf.zeros([1, 1]))
     np.testing.assert_allclose(actual, [[0.0, np.tanh(0.5)]], atol=1e-6)
+
+
+def test_transition_is_keras_gru_cell(cell, start):
+    w = weights(cell)
+    action = normal(8, B, A)
+    gru = tf.keras.layers.GRUCell(D, reset_after=False)
+    gru.build([None, H])
+    gate_kernel, gate_recurrent = np.split(w["gates/kernel"], [H])
+    kernel, recurrent = np.split(w["candidate/kernel"], [H])
+
+    def in_keras_order(gates, candidate):  # update, reset, candidate
+        reset, update = np.split(gates, 2, -1)
+        return np.concatenate([update, reset, candidate], -1)
+
+    gru.set_weights(
+        [
+            in_keras_order(gate_kernel, kernel),
+            in_keras_order(gate_recurrent, recurrent),
+            in_keras_order(w["gates/bias"].numpy(), w["candidate/bias"].numpy()),
+        ]
+    )
+
+    def keras():
+        x = cell.transition_hidden(tf.concat([start["stoch"], action], -1))
+        return gru(x, [start["deter"]])[0]
+
+    results = []
+    for f in (lambda: cell.transition(start, action), keras):
+        with tf.GradientTape() as tape:
+            tape.watch(start)
+            deter = f()
+        hidden = cell.transition_hidden.trainable_variables
+        results.append([deter, *tape.gradient(deter, [*start.values(), *hidden])])
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("which", ["prior", "posterior"])
@@ -145,14 +180,25 @@ def test_posterior_reads_relu_of_deter_and_embed_and_prior_of_deter(cell):
     w = {name: variable.numpy() for name, variable in weights(cell).items()}
     deter, embed = normal(8, B, D).numpy(), normal(9, B, E).numpy()
     both = np.concatenate([deter, embed], -1)
-    for which, x, actual in (
-        ("prior", deter, cell.prior(deter)),
-        ("posterior", both, cell.posterior(deter, embed)),
+    whole = np.concatenate([w["posterior_deter/kernel"], w["posterior_embed/kernel"]])
+    for which, x, kernel, bias, actual in (
+        ("prior", deter, w["prior_hidden/kernel"], w["prior_hidden/bias"], cell.prior(deter)),
+        ("posterior", both, whole, w["posterior_deter/bias"], cell.posterior(deter, embed)),
     ):
-        hidden = np.maximum(0, x @ w[f"{which}_hidden/kernel"] + w[f"{which}_hidden/bias"])
+        hidden = np.maximum(0, x @ kernel + bias)
         out = hidden @ w[f"{which}_out/kernel"] + w[f"{which}_out/bias"]
         np.testing.assert_allclose(actual.mean(), out[:, :S], atol=1e-5)
         np.testing.assert_allclose(actual.stddev(), np.log1p(np.exp(out[:, S:])) + 0.1, atol=1e-5)
+
+
+def test_both_parts_of_the_posterior_start_as_glorot_has_the_whole():
+    cell = rssm.RSSMCell()
+    cell.posterior(tf.zeros([1, 200]), tf.zeros([1, 1024]))
+    limit = np.sqrt(6 / (200 + 1024 + 200))
+    for part in ("posterior_deter", "posterior_embed"):
+        kernel = weights(cell)[f"{part}/kernel"].numpy()
+        assert 0.99 * limit < np.abs(kernel).max() <= limit
+        np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.02)
 
 
 def test_features_are_stoch_then_deter():

@@ -202,7 +202,7 @@ def test_gradient_of_an_update_reaches_every_variable(batch):
         return tape.gradient(loss, model.trainable_variables)
 
     variables = model.trainable_variables
-    assert len(variables) == 13 + 2 * (2 + 3 + 3)  # cell; encoder, decoder, reward head
+    assert len(variables) == 15 + 2 * (2 + 3 + 3)  # cell; encoder, decoder, reward head
     for variable, grad in zip(variables, gradient(), strict=True):
         assert np.isfinite(grad).all(), variable.name
         assert np.abs(grad).max() > 0, variable.name
@@ -334,3 +334,38 @@ def test_loss_refuses_rewards_that_would_broadcast(model, batch):
     model.loss(square, seed(5))
     with pytest.raises(ValueError):
         model.loss({**square, "reward": square["reward"][..., None]}, seed(5))
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_16_bits_agree_with_32_and_parameters_stay_32(batch, precision):
+    def gradients(model):
+        # Scaled, as training in float16 does it: small gradients are lost otherwise.
+        with tf.GradientTape() as tape:
+            loss, terms = model.loss(batch, seed(5))
+            scaled = loss * 64.0
+        variables = model.trainable_variables
+        found = tape.gradient(scaled, variables)
+        return terms, [tf.convert_to_tensor(gradient).numpy() / 64 for gradient in found]
+
+    model = make(free_nats=0.0)
+    half = make(free_nats=0.0, precision=precision)
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    assert half.encoder(tf.zeros([1, SMALL, SMALL, 3])).dtype.name == precision[len("mixed_") :]
+    assert {variable.dtype for variable in half.variables} == {tf.float32}
+    (terms, expected), (half_terms, actual) = gradients(model), gradients(half)
+    for key, value in terms.items():
+        np.testing.assert_allclose(half_terms[key], value, rtol=0.03, atol=0.02, err_msg=key)
+    for variable, a, e in zip(model.trainable_variables, actual, expected, strict=True):
+        cosine = np.sum(a * e) / np.sqrt(np.sum(a * a) * np.sum(e * e))
+        assert cosine > 0.98, variable.name
+    state = half.cell.initial_state(B)
+    action, noise = tf.ones([B, L, A]), tf.ones([B, L, S])
+    actual = half.imagined_return(state, action, noise)
+    assert actual.dtype == tf.float32
+    expected = model.imagined_return(state, action, noise)
+    np.testing.assert_allclose(actual, expected, rtol=0.03, atol=0.03)
+
+
+def test_an_unknown_precision_names_the_known_ones():
+    with pytest.raises(ValueError, match="precision must be one of float32, mixed_bfloat16"):
+        make(precision="float16")
