@@ -304,3 +304,25 @@ def test_a_task_file_has_the_papers_settings(file):
     assert {name: gin.query_parameter(name) for name in settings} == settings
     for size in ("cpu", "debug"):  # every name in them is right
         config.parse([str(ROOT / "gin" / f"{size}.gin")], [])
+
+
+def test_updates_and_decisions_are_traced_once(tiny, tmp_path):
+    run = training.Run(tmp_path, "dot_goal", 0, 4, 8, jit_compile=False)
+    run.open(episodes=9)
+    run.collect_random()
+    run.hold_out_random()
+    for _ in range(2):
+        run.fit(2)
+        run.collect()
+        run.evaluate(2)
+    for function in (
+        run.update,
+        run._loss,
+        run._predict,
+        run.agent.policy._decide_fn,
+        run.agent.collect_policy._decide_fn,
+        run.policy._policy_action_fn,
+        run.collect_policy._policy_action_fn,
+    ):
+        assert function.experimental_get_tracing_count() == 1, function
+    run.close()
