@@ -124,7 +124,9 @@ class RSSMCell(tf.keras.layers.Layer):
 
     def _posterior(self, deter: tf.Tensor, projected: tf.Tensor) -> tfd.Distribution:
         hidden = self.posterior_deter(deter)
-        hidden = tf.nn.relu(hidden + tf.cast(projected, hidden.dtype))
+        # Not tf.nn.relu: TensorFlow 2.15's graph optimizer breaks off at a fused matmul, bias, sum
+        # and Relu, and leaves the whole graph as it was (everything takes longer).
+        hidden = tf.maximum(hidden + tf.cast(projected, hidden.dtype), 0.0)
         return _distribution(*self._mean_std(self.posterior_out(hidden)))
 
     def _mean_std(self, out: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -109,3 +109,24 @@ def test_there_are_no_loss_weights(make_agent, batch):
         with pytest.raises(ValueError, match="no loss weights"):
             function(batch, weights=tf.ones([4]))
     assert int(agent.train_step_counter) == 0
+
+
+def test_tensorflow_optimises_the_graphs_of_update_and_decision(python):
+    """One pattern that its optimizer breaks off at costs every fusion in the graph."""
+    program = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "1"
+import tests.conftest as c
+from planet_tf import config
+import tensorflow as tf
+config.parse(c.TINY, [])
+agent = c._make_agent()
+spec = agent.training_data_spec
+batch = tf.nest.map_structure(lambda s: tf.zeros([2, 3, *s.shape], s.dtype), spec)
+tf.function(agent.train)(batch)
+step = tf.nest.map_structure(lambda s: tf.zeros([1, *s.shape], s.dtype), agent.time_step_spec)
+agent.policy.action(step, agent.policy.get_initial_state(1))
+"""
+    done = python("-c", program)
+    assert done.returncode == 0, done.stderr
+    assert "optimization failure" not in done.stderr
