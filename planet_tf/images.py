@@ -20,9 +20,8 @@ def preprocess(image: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
       TypeError: if the image is not uint8 (an image that is already scaled would turn black).
     """
     _check_uint8(image)
-    bins = 2**BITS
-    levels = tf.floor(tf.cast(image, tf.float32) / (256 // bins))
-    return (levels + noise) / bins - 0.5
+    levels = tf.cast(tf.bitwise.right_shift(image, tf.constant(8 - BITS, tf.uint8)), tf.float32)
+    return (levels + noise) / 2**BITS - 0.5
 
 
 def _check_uint8(image: tf.Tensor) -> None:

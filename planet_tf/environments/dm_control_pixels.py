@@ -38,11 +38,13 @@ def load_task(domain: str, task: str, seed: int | None, action_repeat: int) -> D
 
 
 def make_rendering_cheap(physics: Any) -> None:
-    """Shrinks a dm_control physics' shadow map and frame buffer; before its first frame only.
+    """Shrinks shadow map and frame buffer, and draws rounded shapes of fewer parts.
 
-    In software this renders half as fast again or more, and the pictures look the same.
+    Before a dm_control physics' first frame only. In software this renders twice as fast or more;
+    on average a colour differs by less than 0.1 of 255.
     """
     physics.model.vis.quality.shadowsize = 512
+    physics.model.vis.quality.numstacks = 10  # 16 by default
     physics.model.vis.global_.offwidth = IMAGE_SIZE
     physics.model.vis.global_.offheight = IMAGE_SIZE
 
