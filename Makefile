@@ -7,8 +7,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 TASK ?= cartpole_swingup
+# In the order of the legend.
+LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
+	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow bench lint format clean
+.PHONY: help setup preflight train test test-slow bench figures lint format clean
 
 help:  ## lists the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +40,18 @@ test-slow: preflight  ## passes the learning tests: the toy task, three seeds, f
 
 bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
 	$(BIN)/python scripts/benchmark.py
+
+figures: $(INSTALLED)  ## draws the README's figures anew, from the CSVs in results/
+	$(BIN)/python scripts/plot.py results/cartpole_swingup-cpu-seed0.csv --x=minutes --reference \
+	 --out=results/cartpole_swingup-cpu-seed0.png \
+	 --title='Cartpole swingup from pixels: make train, seed 0, 2 cores shared with other work' \
+	 --labels 'cartpole_swingup-cpu=evaluations, without noise'
+ifneq ($(strip $(LATENT_MODELS)),)
+	$(BIN)/python scripts/plot.py $(LATENT_MODELS) --out=results/latent_models.png \
+	 --title='Cartpole swingup from its state: latent models'
+else
+	@echo "skipped: results/latent_models.png, there is no CSV in results/latent_models"
+endif
 
 lint: $(INSTALLED)  ## checks style and types
 	$(BIN)/ruff check .

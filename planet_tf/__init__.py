@@ -1,8 +1,9 @@
 """PlaNet (Hafner et al. 2019) for TensorFlow 2, Keras and TF-Agents.
 
-The modules, from the ground up: `config`, `images`, `networks`, `rssm`, `losses`, `world_model`,
-`planners`, `policy`, `agent`, `environments`, `replay`, `checkpoints`, `summaries`, `evaluation`,
-`export`, `training`, `benchmark`. Nothing heavy is imported here: `import planet_tf` is free.
+The modules, from the ground up: `config`, `images`, `networks`, `latent_cell`, `rssm`, `losses`,
+`world_model`, `planners`, `policy`, `agent`, `environments`, `replay`, `checkpoints`, `summaries`,
+`evaluation`, `export`, `tasks`, `training`, `benchmark`, `curves`, `figures`. Nothing heavy is
+imported here: `import planet_tf` is free.
 """
 
 __version__ = "0.1.0"

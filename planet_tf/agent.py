@@ -1,5 +1,7 @@
 """PlanetAgent: world model, optimizer and policies as one TF-Agents agent."""
 
+import functools
+
 import gin
 import tensorflow as tf
 from tf_agents.agents import tf_agent
@@ -19,12 +21,16 @@ class PlanetAgent(tf_agent.TFAgent):
     alignment of actions with images happens once, in `replay.align`.
 
     Args:
-      time_step_spec: observations are a dict with `image`, uint8 [H, W, C].
+      time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
+        [N], or both; see `WorldModel` for what is read.
       action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
       seed: decides, with the number of the update, all that is random in training.
       learning_rate, adam_epsilon: of Adam (release: 1e-3, 1e-4).
       clip_norm: global norm that gradients are clipped to (release: 1000).
       exploration_noise: standard deviation of the action noise of the collect policy.
+      final_exploration_noise: what it goes to, linearly in the number of updates; None: it stays.
+      exploration_updates: updates until it is there.
+      sample_per_candidate: see `PlanetPolicy`.
       jit_compile: compiles the policies with XLA.
       train_step_counter: counts updates.
     """
@@ -38,14 +44,19 @@ class PlanetAgent(tf_agent.TFAgent):
         adam_epsilon: float = 1e-4,
         clip_norm: float = 1000.0,
         exploration_noise: float = 0.3,
+        final_exploration_noise: float | None = None,
+        exploration_updates: int = 100_000,
+        sample_per_candidate: bool = False,
         jit_compile: bool = False,
         train_step_counter: tf.Variable | None = None,
         name: str = "planet_agent",
     ):
         tf.Module.__init__(self, name=name)
-        image = time_step_spec.observation["image"]
+        shapes = {key: tuple(spec.shape) for key, spec in time_step_spec.observation.items()}
         self.world_model = wm.WorldModel(
-            action_size=action_spec.shape[0], image_shape=tuple(image.shape)
+            action_size=action_spec.shape[0],
+            image_shape=shapes.get("image"),
+            state_size=shapes.get("state", (0,))[0],
         )
         self.optimizer = tf.keras.optimizers.Adam(
             learning_rate, epsilon=adam_epsilon, jit_compile=False
@@ -59,22 +70,31 @@ class PlanetAgent(tf_agent.TFAgent):
         self._clip_norm = clip_norm
         if train_step_counter is None:
             train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
+        if min(exploration_noise, final_exploration_noise or 0.0, exploration_updates) < 0:
+            raise ValueError("PlanetAgent: exploration_noise and its schedule must not be negative")
+
+        def scheduled_noise():
+            done = tf.cast(train_step_counter, tf.float32) / max(exploration_updates, 1)
+            change = final_exploration_noise - exploration_noise
+            return exploration_noise + change * tf.minimum(done, 1.0)
+
+        make = functools.partial(
+            policies.PlanetPolicy,
+            time_step_spec,
+            action_spec,
+            self.world_model,
+            sample_per_candidate=sample_per_candidate,
+            jit_compile=jit_compile,
+        )
+        constant = final_exploration_noise is None
+        noise = exploration_noise if constant else scheduled_noise
         super().__init__(
             time_step_spec,
             action_spec,
-            policies.PlanetPolicy(
-                time_step_spec, action_spec, self.world_model, jit_compile=jit_compile
-            ),
-            policies.PlanetPolicy(
-                time_step_spec,
-                action_spec,
-                self.world_model,
-                exploration_noise=exploration_noise,
-                jit_compile=jit_compile,
-                name="planet_collect_policy",
-            ),
+            make(),
+            make(exploration_noise=noise, name="planet_collect_policy"),
             train_sequence_length=None,
-            training_data_spec=chunk_spec(image.shape, action_spec.shape),
+            training_data_spec=chunk_spec(time_step_spec.observation, action_spec.shape),
             train_step_counter=train_step_counter,
         )
 
@@ -103,10 +123,13 @@ class PlanetAgent(tf_agent.TFAgent):
         return tf_agent.LossInfo(loss, {"loss": loss, **terms})
 
 
-def chunk_spec(image_shape, action_shape) -> dict[str, tf.TensorSpec]:
+def chunk_spec(observation_spec: dict, action_shape) -> dict[str, tf.TensorSpec]:
     """Returns the spec of one aligned step: what replay stores and `PlanetAgent.train` takes."""
     return {
-        "image": tf.TensorSpec(image_shape, tf.uint8, "image"),
+        **{
+            key: tf.TensorSpec(spec.shape, spec.dtype, key)
+            for key, spec in observation_spec.items()
+        },
         "action": tf.TensorSpec(action_shape, tf.float32, "action"),
         "reward": tf.TensorSpec([], tf.float32, "reward"),
         "discount": tf.TensorSpec([], tf.float32, "discount"),

@@ -21,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from planet_tf import config, environments, planners, training, world_model as wm
-from planet_tf.environments import dm_control_pixels
-from planet_tf.environments.pixel_environment import IMAGE_SIZE
+from planet_tf.environments import dm_control_environment
+from planet_tf.environments.task_environment import IMAGE_SIZE
 
 
 @dataclasses.dataclass
@@ -72,14 +72,11 @@ def layer_flops(layer: tf.keras.layers.Layer, size: int = 1) -> tuple[int, int]:
 
 def model_flops(model: wm.WorldModel) -> dict[str, int]:
     """Counts the operations of each part of a world model, forward, for one frame."""
-    cell = model.cell
     stacks: dict[str, tuple[list, int]] = {
-        "encoder": (model.encoder.convs, model.image_size),
-        "transition": ([cell.transition_hidden, cell.gates, cell.candidate], 1),
-        "prior": ([cell.prior_hidden, cell.prior_out], 1),
-        "posterior": ([cell.posterior_deter, cell.posterior_embed, cell.posterior_out], 1),
-        "decoder": ([model.decoder.dense, *model.decoder.deconvs], 1),
-        "reward": ([*model.reward.hidden, model.reward.out], 1),
+        "encoder": (model.encoder.layers_in_order, model.input_shape[0]),  # a side, of an image
+        **{part: (layers, 1) for part, layers in model.cell.layers_by_part().items()},
+        "decoder": (model.decoder.layers_in_order, 1),
+        "reward": (model.reward.layers_in_order, 1),
     }
     counts = {}
     for name, (layers, size) in stacks.items():
@@ -95,7 +92,9 @@ def update_flops(model: wm.WorldModel, frames: int) -> int:
 
     The gradient with respect to the images, which nobody needs, is left out.
     """
-    first, _ = layer_flops(model.encoder.convs[0], model.image_size)
+    first = 0
+    if model.reads == "image":
+        first, _ = layer_flops(model.encoder.layers_in_order[0], model.image_size)
     return frames * (3 * sum(model_flops(model).values()) - first)
 
 
@@ -264,8 +263,10 @@ def _single_parts(run, rate, repeats, batch_size, chunk_length) -> Iterator[Part
 
 def _frames(env, repeats: int) -> Iterator[Part]:
     """Times a frame as we draw it; of dm_control's suite also as the suite comes."""
+    if "image" not in env.observation_spec():
+        return
     yield Part("frame", median_seconds(env._draw, repeats))
-    if not isinstance(env, dm_control_pixels.DmControlPixels):
+    if not isinstance(env, dm_control_environment.DmControlEnvironment):
         return
     suite_env = environments.load_suite(env.name)
     physics = suite_env.physics

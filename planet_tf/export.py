@@ -41,6 +41,7 @@ def export_policy(
         policy.action_spec,
         policy.world_model,
         exploration_noise=policy.exploration_noise,
+        sample_per_candidate=policy.sample_per_candidate,
         jit_compile=jit_compile,
     )
     policy_saver.PolicySaver(exported, batch_size=None, train_step=train_step).save(os.fspath(new))

@@ -1,5 +1,7 @@
 """The terms of the variational bound (paper eq. 4; blog: Dynamics Learning), each in nats."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -17,40 +19,98 @@ def over_free_nats(kl: tf.Tensor, free_nats: float) -> tf.Tensor:
     return tf.maximum(0.0, kl - free_nats)
 
 
+def global_divergence(posterior: tfd.Distribution) -> tf.Tensor:
+    """Returns KL(posterior || N(0, I)), float32 [B, L]: the paper's global prior."""
+    mean = posterior.mean()
+    return tfd.kl_divergence(posterior, tfd.Independent(tfd.Normal(tf.zeros_like(mean), 1.0), 1))
+
+
+def overshooting(
+    posterior: tfd.Distribution,
+    states: dict[str, tf.Tensor],
+    action: tf.Tensor,
+    is_first: tf.Tensor,
+    imagine: Callable[[tf.Tensor, dict[str, tf.Tensor]], tfd.Distribution],
+    distance: int,
+    free_nats: float,
+) -> tf.Tensor:
+    """Returns the latent overshooting term (blog: Latent Overshooting; paper eq. 7), in nats.
+
+    From every posterior state `distance` steps are imagined, in one batch; the mean is over the
+    pairs (t, d), d = 2..distance, whose steps t to t + d lie in one chunk and one episode, of
+    max(0, KL(stop_gradient(posterior of t + d) || prior of d steps from t) - free_nats).
+
+    Args:
+      posterior: batch shape [B, L], event shape [S].
+      states: the posterior states, parts [B, L, ...].
+      action: float32 [B, L, A]; action[:, t] led to step t.
+      is_first: bool [B, L].
+      imagine: (actions [B L, distance, A], states, parts [B L, ...]) -> the priors, batch shape
+        [B L, distance].
+      distance: D, at least 2.
+      free_nats: divergence of a pair that costs nothing.
+
+    Returns:
+      A scalar; 0 if there is no pair.
+    """
+    length = action.shape[1]
+    episode = tf.cumsum(tf.cast(is_first, tf.int32), 1)
+    ahead = tf.range(length)[:, None] + tf.range(1, distance + 1)  # [L, D], the step t + d
+    inside = ahead < length
+    ahead = tf.minimum(ahead, length - 1)
+    valid = inside & (tf.gather(episode, ahead, axis=1) == episode[..., None])  # [B, L, D]
+
+    def gather(value, blank):
+        """Takes the steps ahead, [B, L, D, ...]; blank where there is none, lest NaN gets in."""
+        return tf.where(valid[..., None], tf.gather(value, ahead, axis=1), blank)
+
+    def flat(value):
+        return tf.reshape(value, [-1, *value.shape[2:]])
+
+    starts = {key: flat(tf.where(valid[:, :, :1], value, 0.0)) for key, value in states.items()}
+    prior = imagine(flat(gather(action, 0.0)), starts)
+    normal = posterior.distribution
+    mean, std = (tf.stop_gradient(value) for value in (normal.loc, normal.scale))
+    target = tfd.Independent(tfd.Normal(flat(gather(mean, 0.0)), flat(gather(std, 1.0))), 1)
+    pairs = tf.cast(flat(valid)[:, 1:], tf.float32)  # d = 1 is the bound's own divergence
+    kl = over_free_nats(divergence(target, prior)[:, 1:], free_nats)
+    return tf.math.divide_no_nan(tf.reduce_sum(pairs * kl), tf.reduce_sum(pairs))
+
+
 def negative_elbo(
-    image_log_prob: tf.Tensor,
+    observation_log_prob: tf.Tensor,
     reward_log_prob: tf.Tensor,
     kl: tf.Tensor,
     *,
-    image_scale: float,
+    observation_scale: float,
     reward_scale: float,
     kl_scale: float,
     free_nats: float,
 ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Returns the loss and its terms.
 
-        mean over B, L of [ -image_scale * log p(image) - reward_scale * log p(reward)
+        mean over B, L of [ -observation_scale * log p(observation) - reward_scale * log p(reward)
                             + kl_scale * max(0, KL(posterior || prior) - free_nats) ]
 
     Args:
-      image_log_prob: float32 [B, L], summed over pixels.
+      observation_log_prob: float32 [B, L], summed over pixels or components.
       reward_log_prob: float32 [B, L].
       kl: float32 [B, L].
-      image_scale, reward_scale, kl_scale: weights of the terms (release: 1, 10, 1).
+      observation_scale, reward_scale, kl_scale: weights of the terms (release: 1, 10, 1).
       free_nats: divergence that costs nothing, per element (release: 3).
 
     Returns:
-      The loss, a scalar, and the unweighted means of `image_loss`, `reward_loss`, `kl` and
+      The loss, a scalar, and the unweighted means of `observation_loss`, `reward_loss`, `kl` and
       `kl_loss` (what is left of kl above the free nats), scalars in nats.
     """
     terms = {
-        "image_loss": -tf.reduce_mean(image_log_prob),
+        "observation_loss": -tf.reduce_mean(observation_log_prob),
         "reward_loss": -tf.reduce_mean(reward_log_prob),
         "kl": tf.reduce_mean(kl),
         "kl_loss": tf.reduce_mean(over_free_nats(kl, free_nats)),
     }
     loss = (
-        image_scale * terms["image_loss"]
+        observation_scale * terms["observation_loss"]
         + reward_scale * terms["reward_loss"]
         + kl_scale * terms["kl_loss"]
     )

@@ -53,6 +53,11 @@ class Encoder(tf.keras.layers.Layer):
             for i, f in enumerate(filters)
         ]
 
+    @property
+    def layers_in_order(self) -> list[tf.keras.layers.Layer]:
+        """The convolutions, the first one first."""
+        return list(self.convs)
+
     def call(self, image: tf.Tensor) -> tf.Tensor:
         """Maps float32 [..., H, W, 3] to its embedding, [..., E] in the layer's compute dtype."""
         static_outer, static_image = image.shape[:-3], image.shape[-3:]
@@ -196,8 +201,13 @@ class Decoder(tf.keras.layers.Layer):
             activation = None if last else "relu"
             self.deconvs.append(make(f, k, 2, activation=activation, name=f"deconv{i + 1}"))
 
+    @property
+    def layers_in_order(self) -> list[tf.keras.layers.Layer]:
+        """The dense layer and the transposed convolutions."""
+        return [self.dense, *self.deconvs]
+
     def call(self, feat: tf.Tensor) -> tf.Tensor:
-        """Maps features, float32 [..., D + S], to the mean image, float32 [..., H, W, C]."""
+        """Maps features, float32 [..., F], to the mean image, float32 [..., H, W, C]."""
         static_outer = feat.shape[:-1]
         x, outer = _merge_leading(feat, 1)
         x = self.dense(x)[:, None, None, :]
@@ -211,8 +221,72 @@ class Decoder(tf.keras.layers.Layer):
         return _UnitNormal(tfd.Normal(self(feat), 1.0), len(self.image_shape))
 
 
+class _Dense(tf.keras.layers.Layer):
+    """Dense ReLU layers and, where `outputs` is given, a linear float32 one.
+
+    Args:
+      units: outputs of each hidden layer.
+      layers: number of hidden layers.
+      outputs: outputs of the last layer; None: there is none.
+    """
+
+    def __init__(self, units: int, layers: int, outputs: int | None, name: str):
+        super().__init__(name=name)
+        dense = tf.keras.layers.Dense
+        self.hidden = [dense(units, "relu", name=f"dense{i + 1}") for i in range(layers)]
+        self.out = None if outputs is None else dense(outputs, name="mean", dtype="float32")
+
+    @property
+    def layers_in_order(self) -> list[tf.keras.layers.Dense]:
+        """All layers, the first one first."""
+        return [*self.hidden, *([] if self.out is None else [self.out])]
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps float32 [..., N] to [..., outputs or units]."""
+        static_outer = x.shape[:-1]
+        flat, outer = _merge_leading(x, 1)
+        flat = tf.ensure_shape(flat, [None, x.shape[-1]])
+        for layer in self.layers_in_order:
+            flat = layer(flat)
+        size = flat.shape[-1]
+        return tf.ensure_shape(
+            tf.reshape(flat, tf.concat([outer, [size]], 0)), [*static_outer, size]
+        )
+
+
 @gin.configurable(module="planet_tf")
-class RewardHead(tf.keras.layers.Layer):
+class StateEncoder(_Dense):
+    """Dense layers from a state vector to its embedding, for tasks seen as states, not pixels.
+
+    Args:
+      units: outputs of each layer, ReLU.
+      layers: number of layers.
+    """
+
+    def __init__(self, units: int = 200, layers: int = 2, name: str = "encoder"):
+        super().__init__(units, layers, None, name)
+
+
+@gin.configurable(module="planet_tf", denylist=["state_size"])
+class StateDecoder(_Dense):
+    """Dense layers from features to a distribution over a state vector.
+
+    Args:
+      state_size: N, components of the state vector.
+      units: outputs of each hidden layer, ReLU.
+      layers: number of hidden layers.
+    """
+
+    def __init__(self, state_size: int, units: int = 200, layers: int = 2, name: str = "decoder"):
+        super().__init__(units, layers, state_size, name)
+
+    def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
+        """Returns p(state | feat): Normal(mean, 1), batch shape [...], event shape [N]."""
+        return tfd.Independent(tfd.Normal(self(feat), 1.0), 1)
+
+
+@gin.configurable(module="planet_tf")
+class RewardHead(_Dense):
     """Dense layers from features to a distribution over the reward.
 
     Args:
@@ -221,21 +295,33 @@ class RewardHead(tf.keras.layers.Layer):
     """
 
     def __init__(self, units: int = 300, layers: int = 3, name: str = "reward"):
-        super().__init__(name=name)
-        self.hidden = [
-            tf.keras.layers.Dense(units, activation="relu", name=f"dense{i + 1}")
-            for i in range(layers)
-        ]
-        self.out = tf.keras.layers.Dense(1, name="mean", dtype="float32")
+        super().__init__(units, layers, 1, name)
 
     def call(self, feat: tf.Tensor) -> tf.Tensor:
-        """Maps features, float32 [..., D + S], to the mean reward, float32 [...]."""
-        x, outer = _merge_leading(feat, 1)
-        x = tf.ensure_shape(x, [None, feat.shape[-1]])
-        for layer in self.hidden:
-            x = layer(x)
-        return tf.ensure_shape(tf.reshape(self.out(x), outer), feat.shape[:-1])
+        """Maps features, float32 [..., F], to the mean reward, float32 [...]."""
+        return tf.squeeze(super().call(feat), -1)
 
     def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
         """Returns p(reward | feat): Normal(mean, 1) of batch shape [...]."""
         return tfd.Normal(self(feat), 1.0)
+
+
+@gin.configurable(module="planet_tf")
+class ContinuationHead(_Dense):
+    """Dense layers from features to whether the episode goes on after this step.
+
+    Args:
+      units: outputs of each hidden layer, ReLU.
+      layers: number of hidden layers.
+    """
+
+    def __init__(self, units: int = 200, layers: int = 2, name: str = "continuation"):
+        super().__init__(units, layers, 1, name)
+
+    def call(self, feat: tf.Tensor) -> tf.Tensor:
+        """Maps features, float32 [..., F], to the logit of going on, float32 [...]."""
+        return tf.squeeze(super().call(feat), -1)
+
+    def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
+        """Returns p(goes on | feat): Bernoulli of batch shape [...]."""
+        return tfd.Bernoulli(logits=self(feat), dtype=tf.float32)

@@ -22,11 +22,14 @@ def cem(
     candidates: int = 1000,
     elites: int = 100,
     iterations: int = 10,
+    spread: str = "std",
+    clip: bool = True,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fits a diagonal Gaussian over action sequences to its best samples (paper algorithm 2).
 
     Starts from mean 0 and std 1 at every decision, clips candidates to [-1, 1], and refits with the
     elites' mean and std = sqrt(population variance + 1e-6). A score that is not finite ranks last.
+    One iteration with one elite is random shooting; no iteration leaves mean 0.
 
     Args:
       evaluate: scores candidates; see `Evaluate`.
@@ -37,30 +40,41 @@ def cem(
       candidates: J, sequences sampled in an iteration.
       elites: K, best candidates that the distribution is refitted to.
       iterations: I.
+      spread: 'std', or 'mean_abs' for the paper's sum |action - mean| / (K - 1).
+      clip: whether candidates are clipped to [-1, 1] (the paper's are not).
 
     Returns:
       mean, std: float32 [B, H, A] of the last fit; mean[:, 0] is the action to take.
 
     Raises:
-      ValueError: if a count is not positive or there are more elites than candidates.
+      ValueError: if a count is not positive (iterations: negative), there are more elites than
+        candidates, or the spread is unknown.
     """
     counts = {"horizon": horizon, "candidates": candidates, "elites": elites}
-    counts["iterations"] = iterations
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"cem.{name} must be at least 1, got {value}")
+    if iterations < 0:
+        raise ValueError(f"cem.iterations must not be negative, got {iterations}")
+    if spread not in ("std", "mean_abs"):
+        raise ValueError(f"cem.spread must be 'std' or 'mean_abs', got {spread!r}")
     if elites > candidates:
         raise ValueError(f"cem.elites ({elites}) must not exceed cem.candidates ({candidates})")
 
     def improve(i, mean, std):
         samples = noise((candidates, horizon, action_size), i)
-        actions = tf.clip_by_value(mean[:, None] + std[:, None] * samples, -1.0, 1.0)
+        actions = mean[:, None] + std[:, None] * samples
+        actions = tf.clip_by_value(actions, -1.0, 1.0) if clip else actions
         scores = evaluate(actions, i)
         scores = tf.where(tf.math.is_finite(scores), scores, scores.dtype.min)
         _, best = tf.math.top_k(scores, elites, sorted=False)
         elite_actions = tf.gather(actions, best, batch_dims=1)
         mean, variance = tf.nn.moments(elite_actions, 1)
-        return i + 1, mean, tf.sqrt(variance + 1e-6)
+        std = tf.sqrt(variance + 1e-6)
+        if spread == "mean_abs":
+            deviation = tf.reduce_sum(tf.abs(elite_actions - mean[:, None]), 1)
+            std = deviation / max(elites - 1, 1)
+        return i + 1, mean, std
 
     shape = tf.stack([batch_size, horizon, action_size])
     static = [batch_size if isinstance(batch_size, int) else None, horizon, action_size]

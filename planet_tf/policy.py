@@ -5,6 +5,7 @@
 """
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -29,17 +30,21 @@ def _split_rows(seeds: tf.Tensor, count: int) -> list[tf.Tensor]:
 class PlanetPolicy(tf_policy.TFPolicy):
     """Plans every action anew with the cross-entropy method.
 
-    The policy state is a dict of `deter` [B, D], `stoch` [B, S], `action` [B, A] (the action that
-    was executed last, exploration noise included) and `seed` int32 [B, 2]. A row whose time step is
+    The policy state is a dict of the latent state's parts (of an RSSM `deter` [B, D] and `stoch`
+    [B, S]), `action` [B, A] (the action that was executed last, exploration noise included) and
+    `seed` int32 [B, 2]. A row whose time step is
     FIRST starts from zeros whatever its state says; its seed goes on. Two calls with the same time
     step and state return the same action.
 
     Args:
-      time_step_spec: observations are a dict with `image`, uint8 [H, W, C].
+      time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
+        [N]: what the model reads.
       action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
       world_model: the model to plan with; its variables are shared, not copied.
       exploration_noise: standard deviation of the Gaussian added to the action, which is clipped
-        afterwards (collecting: 0.3, evaluating: 0).
+        afterwards (collecting: 0.3, evaluating: 0); or a function that returns it, a scalar tensor.
+      sample_per_candidate: starts every candidate from a posterior sample of its own (the paper's
+        choice), in place of one that all share.
       jit_compile: compiles filter and planner with XLA (gains on a GPU, loses on a CPU).
 
     Raises:
@@ -51,7 +56,8 @@ class PlanetPolicy(tf_policy.TFPolicy):
         time_step_spec: ts.TimeStep,
         action_spec,
         world_model: wm.WorldModel,
-        exploration_noise: float = 0.0,
+        exploration_noise: float | Callable[[], tf.Tensor] = 0.0,
+        sample_per_candidate: bool = False,
         jit_compile: bool = False,
         name: str = "planet_policy",
     ):
@@ -67,8 +73,10 @@ class PlanetPolicy(tf_policy.TFPolicy):
             time_step_spec,
             action_spec,
             policy_state_spec={
-                "deter": tf.TensorSpec([cell.deter_size], tf.float32, "deter"),
-                "stoch": tf.TensorSpec([cell.stoch_size], tf.float32, "stoch"),
+                **{
+                    key: tf.TensorSpec([size], tf.float32, key)
+                    for key, size in cell.state_sizes.items()
+                },
                 "action": tf.TensorSpec(action_spec.shape, tf.float32, "previous_action"),
                 "seed": tf.TensorSpec([2], tf.int32, "seed"),
             },
@@ -78,6 +86,7 @@ class PlanetPolicy(tf_policy.TFPolicy):
         )
         self.world_model = world_model
         self.exploration_noise = exploration_noise
+        self.sample_per_candidate = sample_per_candidate
         self._decide_fn = tf.function(self._decide, autograph=False, jit_compile=jit_compile)
 
     def _variables(self):
@@ -112,34 +121,45 @@ class PlanetPolicy(tf_policy.TFPolicy):
         if seed is not None:
             raise ValueError("set policy_state['seed'] in place of seed=: it is the random state")
         action, state = self._decide_fn(
-            time_step.observation["image"], time_step.is_first(), policy_state
+            time_step.observation[self.world_model.reads], time_step.is_first(), policy_state
         )
         return policy_step.PolicyStep(action, state, ())
 
-    def _decide(self, image, is_first, policy_state):
+    def _decide(self, observation, is_first, policy_state):
         model = self.world_model
-        batch_size = image.shape[0] or tf.shape(image)[0]
-        next_seed, image_seed, stoch_seed, plan_seed, noise_seed = _split_rows(
+        batch_size = observation.shape[0] or tf.shape(observation)[0]
+        next_seed, observation_seed, stoch_seed, plan_seed, noise_seed = _split_rows(
             policy_state["seed"], 5
         )
-        image_noise = _row_noise(wm.stateless_uniform, model.decoder.image_shape, image_seed)
-        state = model.step(
-            model.preprocess(image, image_noise),
-            policy_state["action"],
-            is_first,
-            {key: policy_state[key] for key in ("deter", "stoch")},
-            _row_noise(wm.stateless_normal, [model.cell.stoch_size], stoch_seed),
-        )
-        mean, _ = self._plan(state, batch_size, plan_seed)
-        action = mean[:, 0]
+        noise = _row_noise(wm.stateless_uniform, model.input_shape, observation_seed)
+        observation = model.preprocess(observation, noise)
+        before = {key: policy_state[key] for key in model.cell.state_sizes}
+        noise = _row_noise(wm.stateless_normal, [model.cell.stoch_size], stoch_seed)
+        latent = model.step(observation, policy_state["action"], is_first, before, noise)
+        state = {key: latent[key] for key in before}
+
+        def start(candidates):
+            """Returns the state that every candidate starts from, parts [B * candidates, ...]."""
+            starts = {key: tf.repeat(value, candidates, 0) for key, value in state.items()}
+            if self.sample_per_candidate and "stoch" in state:
+                size = model.cell.stoch_size
+                noise = _row_noise(wm.stateless_normal, [candidates, size], stoch_seed)
+                stoch = latent["mean"][:, None] + latent["std"][:, None] * noise
+                starts["stoch"] = tf.reshape(stoch, [-1, size])
+            return starts
+
+        mean, _ = self._plan(start, batch_size, plan_seed)
+        action = tf.clip_by_value(mean[:, 0], -1.0, 1.0)  # candidates need not have been
         if self.exploration_noise:
+            std = self.exploration_noise
+            std = std() if callable(std) else std
             noise = _row_noise(wm.stateless_normal, [model.action_size], noise_seed)
-            action = tf.clip_by_value(action + self.exploration_noise * noise, -1.0, 1.0)
-        action = tf.ensure_shape(action, [image.shape[0], model.action_size])
+            action = tf.clip_by_value(action + std * noise, -1.0, 1.0)
+        action = tf.ensure_shape(action, [observation.shape[0], model.action_size])
         return action, {**state, "action": action, "seed": next_seed}
 
-    def _plan(self, state, batch_size, seeds):
-        """Runs the planner from one posterior sample, which all candidates share."""
+    def _plan(self, start, batch_size, seeds):
+        """Runs the planner from the states that `start` gives so many candidates."""
         model = self.world_model
         action_seed, rollout_seed = _split_rows(seeds, 2)
 
@@ -155,7 +175,7 @@ class PlanetPolicy(tf_policy.TFPolicy):
             shape = [candidates, horizon, model.cell.stoch_size]
             rollout_noise = _row_noise(wm.stateless_normal, shape, at(rollout_seed, i))
             returns = model.imagined_return(
-                {key: tf.repeat(value, candidates, 0) for key, value in state.items()},
+                start(candidates),
                 tf.reshape(actions, [-1, horizon, action_size]),
                 tf.reshape(rollout_noise, [-1, *shape[1:]]),
             )

@@ -1,7 +1,7 @@
 """Experience: whole episodes on the CPU and on disk, chunks of them for training.
 
 The buffer is TF-Agents' EpisodicReplayBuffer; what is added here is the alignment of actions with
-the images they led to, one file an episode, and sampling that depends on a seed alone.
+the observations they led to, one file an episode, and sampling that depends on a seed alone.
 
 Costs: a frame of 64x64 pixels takes 12,288 bytes and, with its action and TensorFlow's bookkeeping,
 about 14 kB of memory, so that an episode of 125 agent steps (cartpole) is 1.8 MB and one of 500
@@ -30,17 +30,18 @@ Transition = tuple[ts.TimeStep, policy_step.PolicyStep, ts.TimeStep]
 
 
 def align(transitions: Sequence[Transition]) -> Episode:
-    """Pairs every image with the action and reward that LED TO it; the one place this is done.
+    """Pairs observations with the action and reward that LED TO them; the one place this is done.
 
-    A TF-Agents transition holds (image_t, action_t, reward_{t+1}, image_{t+1}). PlaNet wants
-    step t to be (action_{t-1}, image_t, reward_t), step 0 having zero action and zero reward.
+    A TF-Agents transition holds (observation_t, action_t, reward_{t+1}, observation_{t+1}). PlaNet
+    wants step t to be (action_{t-1}, observation_t, reward_t), step 0 having zero action and zero
+    reward.
 
     Args:
       transitions: the T transitions of one episode, unbatched, in order.
 
     Returns:
-      image uint8 [T+1, H, W, C], action float32 [T+1, A], reward float32 [T+1],
-      discount float32 [T+1], is_first bool [T+1].
+      each part of the observation, such as image uint8 [T+1, H, W, C] or state float32 [T+1, N],
+      action float32 [T+1, A], reward float32 [T+1], discount float32 [T+1], is_first bool [T+1].
 
     Raises:
       ValueError: if the transitions are not one episode from its FIRST step on.
@@ -49,11 +50,11 @@ def align(transitions: Sequence[Transition]) -> Episode:
         raise ValueError("an episode must begin with a FIRST time step")
     if any(step.is_first() for step, _, _ in transitions[1:]):
         raise ValueError("the transitions hold more than one episode")
-    first = transitions[0][0]
     actions = [np.asarray(step.action, np.float32) for _, step, _ in transitions]
     after = [time_step for _, _, time_step in transitions]
+    seen = [step.observation for step in (transitions[0][0], *after)]
     return {
-        "image": np.stack([first.observation["image"], *(s.observation["image"] for s in after)]),
+        **{key: np.stack([observation[key] for observation in seen]) for key in seen[0]},
         "action": np.stack([np.zeros_like(actions[0]), *actions]),
         "reward": np.array([0.0, *(s.reward for s in after)], np.float32),
         "discount": np.array([1.0, *(s.discount for s in after)], np.float32),
@@ -153,9 +154,14 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         for old in self._files()[: -self._capacity]:
             old.unlink()
 
-    def episodes_since(self, number: int) -> Iterator[Episode]:
-        """Reads back from disk the episodes from `number` on; 0 is the first ever added."""
-        return (_read(path) for path in self._files() if _number(path) >= number)
+    def episodes_since(self, number: int) -> Iterator[tuple[int, Episode]]:
+        """Reads back from disk the episodes from `number` on; 0 is the first ever added.
+
+        Yields:
+          an episode's number, and the episode.
+        """
+        files = ((_number(path), path) for path in self._files())
+        return ((n, _read(path)) for n, path in files if n >= number)
 
     def sample(self, seed: tf.Tensor, batch_size: int, chunk_length: int) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.

@@ -68,16 +68,16 @@ def prediction_strip(prediction: dict[str, tf.Tensor], columns: int = 15) -> tf.
     """Draws a prediction: rows real, model and difference, a column a step.
 
     Args:
-      prediction: of `WorldModel.predict`; its first chunk is drawn.
+      prediction: of `WorldModel.predict`, of images; its first chunk is drawn.
       columns: steps shown, evenly spaced over the chunk.
 
     Returns:
       uint8 [3 H, columns * W, 3].
     """
-    length = prediction["image"].shape[1]
+    length = prediction["observation"].shape[1]
     steps = tf.cast(tf.round(tf.linspace(0.0, length - 1.0, min(columns, length))), tf.int32)
     real = tf.gather(prediction["target"][0], steps)
-    model = tf.gather(prediction["image"][0], steps)
+    model = tf.gather(prediction["observation"][0], steps)
     rows = [real, tf.clip_by_value(model, -0.5, 0.5), (model - real) / 2]
     return tf.concat([tf.concat(tf.unstack(images.to_uint8(row)), 1) for row in rows], 0)
 

@@ -3,24 +3,24 @@
 import json
 import pathlib
 import time
+from collections.abc import Sequence
 
 import gin
 import numpy as np
 import tensorflow as tf
-from tf_agents.metrics import py_metrics
 from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import time_step as ts, trajectory
+from tf_agents.trajectories import time_step as ts
 
 from planet_tf import (
     agent as agents,
     checkpoints,
     config,
-    environments as envs,
     evaluation,
     export,
     policy as policies,
     replay as replays,
     summaries,
+    tasks,
 )
 
 # Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
@@ -34,7 +34,7 @@ CONTEXT = 5
 @gin.configurable(module="planet_tf", denylist=["root_dir"])
 def train(
     root_dir: str,
-    task: str = "",
+    task: str | Sequence[str] = "",
     seed: int = 0,
     episodes: int = 1000,
     seed_episodes: int = 5,
@@ -46,13 +46,15 @@ def train(
     evaluation_episodes: int = 1,
     export_every: int = 10,
     environments: int = 1,
+    random_collection: bool = False,
     jit_compile: bool | None = None,
 ) -> None:
     """Trains an agent (paper algorithm 1); goes on where the run in `root_dir` stopped.
 
     Args:
       root_dir: the run's directory: checkpoints, episodes, tensorboard, scalars.jsonl, policy.
-      task: name of the environment; see `planet_tf.environments.load`.
+      task: name of the environment, see `planet_tf.environments.load`, or a tuple of names: one
+        agent learns all, from episodes collected in each in turn.
       seed: decides everything random.
       episodes: ends the run, seed episodes included.
       seed_episodes: episodes of uniform random actions before the first update.
@@ -65,6 +67,7 @@ def train(
       environments: how many act at once, in processes of their own, planned for in one batch. N
         episodes are collected together, after N times `updates_per_episode` updates: the paper's
         algorithm is that of 1.
+      random_collection: goes on to collect with uniform random actions in place of the policy's.
       jit_compile: compiles updates and policies with XLA; None: on a GPU.
 
     Raises:
@@ -73,14 +76,8 @@ def train(
       WorkerError: if an environment's process fails; the last checkpoint is good.
     """
     with config.config_errors():
-        if not task:
-            raise config.ConfigError(
-                "no task: name a task's file, such as --gin_file=gin/cheetah.gin, or "
-                "--gin_bindings=\"train.task='cheetah_run'\""
-            )
-        envs.check_name(task)
+        _check_settings(locals())
         _let_gpu_memory_grow()
-        _check_counts(locals())
         run = Run(
             pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile, environments
         )
@@ -94,7 +91,7 @@ def train(
     while (missing := episodes - run.episodes) > 0:
         before, count = run.episodes, min(missing, environments)
         run.fit(count * updates_per_episode)
-        run.collect(count)
+        run.collect(count, random_collection)
         if _passed(evaluate_every, before, run.episodes) or count == missing:
             run.evaluate(evaluation_episodes)
         run.save()
@@ -110,7 +107,7 @@ class Run:
     def __init__(
         self,
         root_dir: pathlib.Path,
-        task: str,
+        task: str | Sequence[str],
         seed: int,
         batch_size: int,
         chunk_length: int,
@@ -118,16 +115,12 @@ class Run:
         environments: int = 1,
     ):
         """Builds what needs no directory, and tries the environment and the planner."""
-        self.root, self._task = root_dir, task
+        self.root = root_dir
         self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU"))
-        self.env = envs.load(task, seed=self._word(_ENVIRONMENT), count=environments)
-        if chunk_length > self.env.max_steps + 1:
-            raise config.ConfigError(
-                f"train.chunk_length ({chunk_length}) exceeds the {self.env.max_steps + 1} frames "
-                f"of an episode of {task} at action repeat {self.env.action_repeat}"
-            )
+        self.tasks = tasks.Tasks(task, self._word(_ENVIRONMENT), environments, chunk_length)
+        self.env = self.tasks.env(0)
         tf.keras.utils.set_random_seed(self._word(_WEIGHTS))
         self.agent = agents.PlanetAgent(
             ts.time_step_spec(tensor_spec.from_spec(self.env.observation_spec())),
@@ -146,13 +139,6 @@ class Run:
         for policy in (self.collect_policy, self.policy):
             policy.action(self.env.reset(), policy.get_initial_state(environments))
             policy.pop_decision_ms()  # that one was slow: it was traced
-        # TF-Agents' EnvironmentSteps counts what is an agent step here.
-        self.metrics = {
-            "return": py_metrics.AverageReturnMetric(buffer_size=1, batch_size=1),
-            "length": py_metrics.AverageEpisodeLengthMetric(buffer_size=1, batch_size=1),
-            "episodes": py_metrics.NumberOfEpisodes(),
-            "agent_steps": py_metrics.EnvironmentSteps(),
-        }
         self._best_evaluation = tf.Variable(float("-inf"), trainable=False)
         self.last_terms: dict[str, float] = {}
 
@@ -160,12 +146,13 @@ class Run:
         """Opens the directory, and takes up the run that is in it.
 
         Raises:
-          ConfigError: if the directory holds the run of another task or seed.
+          ConfigError: if the directory holds another run: of another task, seed or observation.
         """
         identity_file = self.root / "run.json"
-        run = {"task": self._task, "seed": self._seed, "action_repeat": self.env.action_repeat}
+        run = {"seed": self._seed, **self.tasks.identity()}
         if identity_file.exists():
             other = json.loads(identity_file.read_text(encoding="utf-8"))
+            other.setdefault("observations", ["image"])  # there was no other kind
             if other != run:
                 raise config.ConfigError(
                     f"{self.root} holds another run, {other}; this one is {run}: name a directory "
@@ -179,12 +166,12 @@ class Run:
             self.root / "checkpoints",
             agent=self.agent,
             best_evaluation=self._best_evaluation,
-            **self.metrics,
+            **self.tasks.metrics,
         )
         saved = self._checkpoints.restore()
         self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
-        for episode in self.replay.episodes_since(saved or 0):
-            _observe(episode, self.metrics.values())  # collected after the checkpoint
+        for number, episode in self.replay.episodes_since(saved or 0):
+            self.tasks.observe(number, episode)  # collected after the checkpoint
         self._summaries = summaries.Summaries(self.root)
         settings = gin.operative_config_str()  # all has been built by now
         (self.root / "config.gin").write_text(settings, encoding="utf-8")
@@ -209,8 +196,8 @@ class Run:
 
     def hold_out_random(self, count: int = 1) -> None:
         """Adds episodes of uniform random actions to the held-out ones."""
-        seeds = self._seeds(_HELDOUT, self.heldout.num_episodes, count)
-        for episode in evaluation.run_episodes(self.env, self._random_policy, seeds):
+        first = self.heldout.num_episodes
+        for _, episode in self._play(self._random_policy, _HELDOUT, first, count):
             self.heldout.add_episode(episode)
 
     def fit(self, updates: int) -> None:
@@ -236,38 +223,51 @@ class Run:
             "time/updates_per_second": updates / seconds,
         }
 
-    def collect(self, count: int = 1) -> None:
-        """Adds episodes of the collect policy to the replay; logs them with the last fit."""
-        self._collect(self.collect_policy, count)
-        self.last_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
+    def collect(self, count: int = 1, random: bool = False) -> None:
+        """Adds episodes of the collect policy, or random ones, to the replay; logs the last fit."""
+        if random:
+            self.collect_random(count)
+        else:
+            self._collect(self.collect_policy, count)
+            self.last_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
         self._summaries.scalars(self.updates, self.last_terms, **self.counters())
 
     def evaluate(self, episodes: int) -> None:
-        """Scores the policy without noise, and draws what the model predicts of held-out chunks."""
+        """Scores the policy without noise, and draws what the model predicts of held-out chunks.
+
+        Of several tasks each has so many episodes, and the score is the mean of theirs.
+        """
         seed = self._random(_EVALUATION, self.episodes)
-        score = evaluation.evaluate(self.env, self.policy, episodes, seed)
-        for episode in score.episodes:
-            self.heldout.add_episode(episode)
-        self._best_evaluation.assign(max(score.mean, float(self._best_evaluation)))
+        scores = {}
+        for env in self.tasks.envs:
+            scores[env.name] = evaluation.evaluate(env, self.policy, episodes, seed)
+            for episode in scores[env.name].episodes:
+                self.heldout.add_episode(episode)
+        mean = float(np.mean([score.mean for score in scores.values()]))
+        std = float(np.mean([score.std for score in scores.values()]))
+        by_task = {name: score.mean for name, score in scores.items() if self.tasks.several}
+        self._best_evaluation.assign(max(mean, float(self._best_evaluation)))
         counters = self.counters()
         env_steps = counters["env_steps"]
         self._summaries.scalars(
             env_steps,
             {
-                "evaluation/return": score.mean,
-                "evaluation/return_std": score.std,
+                "evaluation/return": mean,
+                "evaluation/return_std": std,
+                **{f"evaluation/return/{name}": value for name, value in by_task.items()},
                 "time/evaluation_decision_ms": self.policy.pop_decision_ms(),
             },
             **counters,
         )
-        prediction = self._predict(
-            self._heldout_chunks(1), min(CONTEXT, self._chunk_length - 1), tf.constant([0, 0])
-        )
-        strip = summaries.prediction_strip(prediction)
-        self._summaries.image("heldout/real_model_difference", strip, env_steps)
+        if self.agent.world_model.reads == "image":
+            context = min(CONTEXT, self._chunk_length - 1)
+            prediction = self._predict(self._heldout_chunks(1), context, tf.constant([0, 0]))
+            strip = summaries.prediction_strip(prediction)
+            self._summaries.image("heldout/real_model_difference", strip, env_steps)
+        each = "".join(f"; {name} {value:.1f}" for name, value in by_task.items())
         self._progress.say(
             f"evaluation after {self.episodes} episodes, {env_steps} env steps: return "
-            f"{score.mean:.1f} (std {score.std:.1f}, {episodes} episodes)"
+            f"{mean:.1f} (std {std:.1f}, {episodes} episodes{' of each task' * bool(each)}{each})"
         )
 
     def save(self) -> None:
@@ -279,10 +279,10 @@ class Run:
         export.export_policy(self.agent.policy, self.root / "policy", self.agent.train_step_counter)
 
     def close(self) -> None:
-        """Closes files and environment, and says where everything is."""
+        """Closes files and environments, and says where everything is."""
         self._summaries.close()
         self._progress.close()
-        self.env.close()
+        self.tasks.close()
         print(
             f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl"
         )
@@ -301,28 +301,39 @@ class Run:
 
     def counters(self) -> dict[str, int]:
         """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
-        agent_steps = int(self.metrics["agent_steps"].result())
-        return {
-            "updates": self.updates,
-            "episodes": self.episodes,
-            "agent_steps": agent_steps,
-            "env_steps": agent_steps * self.env.action_repeat,
-        }
+        return {"updates": self.updates, "episodes": self.episodes, **self.tasks.steps()}
 
     def _collect(self, policy, count: int) -> None:
-        seeds = self._seeds(_COLLECT, self.episodes, count)
-        for episode in evaluation.run_episodes(self.env, policy, seeds):
+        for number, episode in self._play(policy, _COLLECT, self.episodes, count):
             self.replay.add_episode(episode)
-            _observe(episode, self.metrics.values())
-            values = {f"collect/{key}": float(self.metrics[key].result()) for key in _METRICS}
+            self.tasks.observe(number, episode)
+            metrics, task = self.tasks.metrics, ""
+            values = {f"collect/{key}": float(metrics[key].result()) for key in _METRICS}
+            if self.tasks.several:
+                task = self.tasks.env(number).name
+                values[f"collect/return/{task}"] = values["collect/return"]
             counters = self.counters()
             self._summaries.scalars(counters["env_steps"], values, **counters)
             self._summaries.flush()
-            trained = policy is self.collect_policy
-            self._progress.episode(self.episodes, self._line(values, counters), trained)
+            text, trained = self._line(task, values, counters), bool(self.last_terms)
+            self._progress.episode(self.episodes, text, trained)
 
-    def _line(self, values, counters) -> str:
+    def _play(self, policy, stream: int, first: int, count: int):
+        """Yields the episodes first, ..., first + count - 1 of a stream with their numbers.
+
+        Several that act at once are of one task: then there is no other.
+        """
+        rows = self.env.batch_size or 1
+        for start in range(first, first + count, rows):
+            numbers = range(start, min(start + rows, first + count))
+            seeds = [self._random(stream, number) for number in numbers]
+            episodes = evaluation.run_episodes(self.tasks.env(start), policy, seeds)
+            yield from zip(numbers, episodes, strict=True)
+
+    def _line(self, task, values, counters) -> str:
         parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]
+        if task:
+            parts.insert(0, task)
         if np.isfinite(best := float(self._best_evaluation)):
             parts.append(f"best evaluation {best:.1f}")
         if self.last_terms:
@@ -340,9 +351,6 @@ class Run:
         """Returns the source of what is random in one use of a stream, such as one episode."""
         return np.random.SeedSequence([self._seed, stream, number])
 
-    def _seeds(self, stream: int, first: int, count: int) -> list[np.random.SeedSequence]:
-        return [self._random(stream, number) for number in range(first, first + count)]
-
     def _word(self, stream: int) -> int:
         """Returns a stream's seed as a non-negative int32."""
         return int(self._random(stream).generate_state(1)[0] >> 1)
@@ -356,23 +364,20 @@ def _passed(every: int, before: int, now: int) -> bool:
     return before // every < now // every
 
 
-def _check_counts(settings: dict) -> None:
-    """Raises ConfigError for a setting of `train` that is no positive whole number."""
-    least = {"seed": 0, "heldout_episodes": 1, "seed_episodes": 1, "chunk_length": 2}
-    for name, value in settings.items():
-        if name in ("root_dir", "task"):
-            continue
-        if name == "jit_compile":
-            if value not in (True, False, None):
-                raise config.ConfigError(
-                    f"train.jit_compile must be True, False or None (on a GPU), got {value!r}"
-                )
-            continue
-        low = least.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+def _check_settings(settings: dict) -> None:
+    """Raises ConfigError for a setting of `train` that is of another kind than it should be."""
+    choices = {"jit_compile": (True, False, None), "random_collection": (True, False)}
+    for name, right in choices.items():
+        if not any(settings[name] is choice for choice in right):
             raise config.ConfigError(
-                f"train.{name} must be a whole number of at least {low}, got {value!r}"
+                f"train.{name} must be one of {', '.join(map(str, right))}, got {settings[name]!r}"
             )
+    numbers = {
+        name: value
+        for name, value in settings.items()
+        if name not in ("root_dir", "task", *choices)
+    }
+    config.check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
     if settings["episodes"] <= settings["seed_episodes"]:
         raise config.ConfigError(
             f"train.episodes ({settings['episodes']}) must exceed train.seed_episodes "
@@ -384,21 +389,3 @@ def _let_gpu_memory_grow() -> None:
     """Leaves GPU memory for the renderer: TensorFlow would take all of it at the start."""
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def _observe(episode: replays.Episode, observers) -> None:
-    """Feeds an episode to TF-Agents' metrics, as a driver of one environment would."""
-    decisions = len(episode["reward"]) - 1
-    kinds = [ts.StepType.FIRST, *[ts.StepType.MID] * (decisions - 1), ts.StepType.LAST]
-    for t in range(decisions):
-        step = trajectory.Trajectory(
-            step_type=np.asarray(kinds[t]),
-            observation=(),
-            action=(),
-            policy_info=(),
-            next_step_type=np.asarray(kinds[t + 1]),
-            reward=episode["reward"][t + 1],
-            discount=episode["discount"][t + 1],
-        )
-        for observer in observers:
-            observer(step)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import gin
 import tensorflow as tf
 
-from planet_tf import images, losses, networks, rssm
+from planet_tf import images, latent_cell, losses, networks, rssm
 
 Batch = dict[str, tf.Tensor]
 """A batch of chunks, aligned so that action[:, t] led to image[:, t] and reward[:, t]: image uint8
-[B, L, 64, 64, 3], action float32 [B, L, A], reward float32 [B, L], is_first bool [B, L].
+[B, L, 64, 64, 3] and/or state float32 [B, L, N], action float32 [B, L, A], reward and discount
+float32 [B, L], is_first bool [B, L].
 """
 
 
@@ -47,88 +48,135 @@ def _keras_policy(name: str) -> Iterator[None]:
         tf.keras.mixed_precision.set_global_policy(before)
 
 
-@gin.configurable(module="planet_tf", denylist=["action_size", "image_shape"])
+@gin.configurable(module="planet_tf", denylist=["action_size", "image_shape", "state_size"])
 class WorldModel(tf.Module):
-    """Predicts images and rewards from actions in a latent space (paper section 3).
+    """Predicts observations and rewards from actions in a latent space (paper section 3).
+
+    Where there are images it reads images, and a state beside them is predicted for diagnosis
+    alone: from features whose gradient is stopped. Else it reads the state.
 
     Args:
       action_size: A.
-      image_shape: (H, W, C) of the environment's images.
+      image_shape: (H, W, C) of the environment's images; None: it shows none.
+      state_size: N, components of the environment's state vector; 0: it shows none.
       image_size: side in pixels of the square image the model reads and predicts; where it is
         smaller than H and W, images are averaged down to it first.
-      image_scale, reward_scale, kl_scale: weights of the loss terms (release: 1, 10, 1).
+      latent: 'rssm', 'ssm' or 'rnn'; see `planet_tf.rssm`.
+      observation_scale, reward_scale, kl_scale: weights of the loss terms (release: 1, 10, 1).
       free_nats: divergence per step that costs nothing, in nats (release: 3).
+      overshooting_distance: D of latent overshooting, in steps; 1: none.
+      overshooting_scale: weight of the overshooting term.
+      global_prior_scale: weight of KL(posterior || N(0, I)) (paper's SSM: 0.1).
+      continuation_scale: weight of the term that learns whether the episode goes on, which plans
+        then reckon with; 0: all episodes are taken to go on.
       precision: 'float32', or 'mixed_bfloat16' or 'mixed_float16' for layers that compute in 16
         bits; parameters, latent states, likelihoods and divergences are float32 in any case.
 
     Raises:
-      ValueError: for another precision.
+      ValueError: for an unknown latent model or precision, nothing to read, a distance below 1, or
+        overshooting or a global prior of a model that draws nothing.
     """
 
     def __init__(
         self,
         action_size: int,
-        image_shape: tuple[int, int, int] = (64, 64, 3),
+        image_shape: tuple[int, int, int] | None = (64, 64, 3),
+        state_size: int = 0,
         image_size: int = 64,
-        image_scale: float = 1.0,
+        latent: str = "rssm",
+        observation_scale: float = 1.0,
         reward_scale: float = 10.0,
         kl_scale: float = 1.0,
         free_nats: float = 3.0,
+        overshooting_distance: int = 1,
+        overshooting_scale: float = 1.0,
+        global_prior_scale: float = 0.0,
+        continuation_scale: float = 0.0,
         precision: str = "float32",
         name: str = "world_model",
     ):
         super().__init__(name=name)
-        if precision not in PRECISIONS:
+        _check_choice("latent", latent, rssm.CELLS)
+        _check_choice("precision", precision, PRECISIONS)
+        if not image_shape and not state_size:
+            raise ValueError("WorldModel: the environment shows neither an image nor a state")
+        if overshooting_distance < 1:
             raise ValueError(
-                f"WorldModel.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"
+                f"WorldModel.overshooting_distance must be at least 1, got {overshooting_distance}"
             )
         self.action_size = action_size
-        self.image_shape = tuple(image_shape)
+        self.precision = precision
+        self.reads = "image" if image_shape else "state"
         self.image_size = image_size
         self._scales = {
-            "image_scale": image_scale,
+            "observation_scale": observation_scale,
             "reward_scale": reward_scale,
             "kl_scale": kl_scale,
             "free_nats": free_nats,
         }
-        self.precision = precision
+        self._overshooting_distance = overshooting_distance
+        self._overshooting_scale = overshooting_scale
+        self._global_prior_scale = global_prior_scale
+        self._continuation_scale = continuation_scale
+        self.input_shape: tuple[int, ...] = (state_size,)
+        if image_shape:
+            self.input_shape = (image_size, image_size, image_shape[-1])
         with _keras_policy(precision):
-            self.encoder = networks.Encoder()
-            self.cell = rssm.RSSMCell()
-            self.decoder = networks.Decoder(image_shape=(image_size, image_size, image_shape[-1]))
+            self.encoder: networks.Encoder | networks.StateEncoder
+            self.decoder: networks.Decoder | networks.StateDecoder
+            if image_shape:
+                self.encoder = networks.Encoder()
+                self.decoder = networks.Decoder(image_shape=self.input_shape)
+            else:
+                self.encoder = networks.StateEncoder()
+                self.decoder = networks.StateDecoder(state_size=state_size)
+            self.cell = rssm.CELLS[latent]()
             self.reward = networks.RewardHead()
+            self.continuation = networks.ContinuationHead() if continuation_scale else None
+            diagnosed = image_shape and state_size
+            self.diagnosis = (
+                networks.StateDecoder(state_size=state_size, name="diagnosis")
+                if diagnosed
+                else None
+            )
+        if not self.cell.stoch_size and (overshooting_distance > 1 or global_prior_scale):
+            raise ValueError(
+                f"WorldModel.latent={latent!r} draws nothing: it has no divergence for "
+                "overshooting_distance or global_prior_scale"
+            )
         self._build()
 
     def _build(self) -> None:
         """Makes all variables, so that they can be counted, restored and shared at once."""
 
         def touch():
-            state = self.step(
-                tf.zeros([1, *self.decoder.image_shape]),
-                tf.zeros([1, self.action_size]),
-                tf.ones([1], tf.bool),
-                self.cell.initial_state(1),
-                tf.zeros([1, self.cell.stoch_size]),
-            )
-            self.cell.prior(state["deter"])
-            self.decoder(rssm.features(state))
-            self.reward(rssm.features(state))
+            state = self.cell.initial_state(1)
+            action, noise = tf.zeros([1, self.action_size]), tf.zeros([1, self.cell.stoch_size])
+            first = tf.ones([1], tf.bool)
+            self.step(tf.zeros([1, *self.input_shape]), action, first, state, noise)
+            _, states = self.cell.imagine(action[:, None], noise[:, None], state, unroll=True)
+            for head in (self.decoder, self.reward, self.continuation, self.diagnosis):
+                if head is not None:
+                    head(self.cell.features(states))
 
         # A graph is faster than eager code: the kernels are not made ready one by one.
         tf.function(touch, autograph=False)()
 
-    def preprocess(self, image: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Returns what the encoder reads and the decoder predicts (see `images.preprocess`).
+    def preprocess(self, observation: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Returns what the encoder reads and the decoder predicts.
 
         Args:
-          image: uint8 [..., H, W, C], the environment's.
-          noise: float32 [..., size, size, C], uniform in [0, 1), size being `image_size`.
+          observation: the environment's: uint8 [..., H, W, C] (see `images.preprocess`), or
+            float32 [..., N], which is left as it is.
+          noise: float32 [..., *input_shape], uniform in [0, 1).
         """
-        return images.preprocess(images.downscale(image, self.image_size), noise)
+        if self.reads == "state":
+            return observation
+        return images.preprocess(images.downscale(observation, self.image_size), noise)
 
-    def _preprocess_chunk(self, image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        shape = tf.concat([tf.shape(image)[:2], self.decoder.image_shape], 0)
-        return self.preprocess(image, stateless_uniform(shape, seed))
+    def _preprocess_chunk(self, observation: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([tf.shape(observation)[:2], self.input_shape], 0)
+        return self.preprocess(observation, stateless_uniform(shape, seed))
 
     def loss(self, batch: Batch, seed: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Returns the negative variational bound of a batch and its terms (paper eq. 4).
@@ -143,73 +191,137 @@ class WorldModel(tf.Module):
         Returns:
           The loss, a scalar, and a dict of scalars in nats; see `losses.negative_elbo`.
         """
-        image_seed, stoch_seed = tf.unstack(split_seed(seed, 2))
-        image = self._preprocess_chunk(batch["image"], image_seed)
-        posterior, prior, states = self._observe(image, batch, stoch_seed)
+        observation_seed, stoch_seed = tf.unstack(split_seed(seed, 2))
+        observation = self._preprocess_chunk(batch[self.reads], observation_seed)
+        posterior, prior, states = self._observe(observation, batch, stoch_seed)
+        feat = self.cell.features(states)
         # A reward [B, L, 1] would broadcast against the mean [B, L] where B == L.
-        batch["reward"].shape.assert_is_compatible_with(posterior.batch_shape)
-        feat = rssm.features(states)
+        batch["reward"].shape.assert_is_compatible_with(feat.shape[:2])
+        kl = tf.zeros_like(batch["reward"])
+        if posterior is not None:
+            kl = losses.divergence(posterior, prior)
         loss, terms = losses.negative_elbo(
-            self.decoder.distribution(feat).log_prob(image),
+            self.decoder.distribution(feat).log_prob(observation),
             self.reward.distribution(feat).log_prob(batch["reward"]),
-            losses.divergence(posterior, prior),
+            kl,
             **self._scales,
         )
-        terms["prior_entropy"] = tf.reduce_mean(prior.entropy())
-        terms["posterior_entropy"] = tf.reduce_mean(posterior.entropy())
+        if posterior is not None:
+            terms["prior_entropy"] = tf.reduce_mean(prior.entropy())
+            terms["posterior_entropy"] = tf.reduce_mean(posterior.entropy())
+        for term, scale, value in self._further_terms(batch, posterior, states, feat, seed):
+            terms[term] = value
+            loss += scale * value
         return loss, terms
 
-    def _observe(self, image, batch, seed):
-        shape = tf.concat([tf.shape(image)[:2], [self.cell.stoch_size]], 0)
-        noise = tf.ensure_shape(
-            stateless_normal(shape, seed), [*image.shape[:2], self.cell.stoch_size]
+    def _further_terms(self, batch, posterior, states, feat, seed):
+        """Yields the terms that are off by default: their names, weights and values."""
+        if self._overshooting_distance > 1:
+            value = self._overshooting(batch, posterior, states, seed)
+            yield "overshooting_loss", self._overshooting_scale, value
+        if self._global_prior_scale:
+            value = tf.reduce_mean(losses.global_divergence(posterior))
+            yield "global_prior_loss", self._global_prior_scale, value
+        if self.continuation is not None:
+            goes_on = tf.cast(batch["discount"] > 0, tf.float32)
+            value = -tf.reduce_mean(self.continuation.distribution(feat).log_prob(goes_on))
+            yield "continuation_loss", self._continuation_scale, value
+        if self.diagnosis is not None:
+            there = self.diagnosis.distribution(tf.stop_gradient(feat))
+            yield "state_loss", 1.0, -tf.reduce_mean(there.log_prob(batch["state"]))
+
+    def _overshooting(self, batch, posterior, states, seed):
+        distance, size = self._overshooting_distance, self.cell.stoch_size
+
+        def imagine(action, state):
+            shape = tf.stack([tf.shape(action)[0], distance, size])
+            noise = stateless_normal(
+                shape, tf.random.experimental.stateless_fold_in(seed, 2, "philox")
+            )
+            noise = tf.ensure_shape(noise, [action.shape[0], distance, size])
+            prior, _ = self.cell.imagine(action, noise, state)
+            return prior
+
+        return losses.overshooting(
+            posterior,
+            states,
+            batch["action"],
+            batch["is_first"],
+            imagine,
+            distance,
+            self._scales["free_nats"],
         )
-        return self.cell.observe(self.encoder(image), batch["action"], batch["is_first"], noise)
+
+    def _observe(self, observation, batch, seed):
+        shape = tf.concat([tf.shape(observation)[:2], [self.cell.stoch_size]], 0)
+        noise = tf.ensure_shape(
+            stateless_normal(shape, seed), [*observation.shape[:2], self.cell.stoch_size]
+        )
+        embed = self.encoder(observation)
+        return self.cell.observe(embed, batch["action"], batch["is_first"], noise)
 
     def step(
-        self, image: tf.Tensor, action: tf.Tensor, is_first: tf.Tensor, state: rssm.State, noise
-    ) -> rssm.State:
-        """Takes one filtering step: the state after `action` led to `image`.
+        self,
+        observation: tf.Tensor,
+        action: tf.Tensor,
+        is_first: tf.Tensor,
+        state: latent_cell.State,
+        noise,
+    ) -> latent_cell.State:
+        """Takes one filtering step: the state after `action` led to `observation`.
 
         Args:
-          image: preprocessed float32 [B, H, W, C].
-          action: float32 [B, A], the action that was executed before the image.
+          observation: preprocessed, float32 [B, *input_shape].
+          action: float32 [B, A], the action that was executed before the observation.
           is_first: bool [B]; True starts the row from the zero state.
-          state: deter [B, D], stoch [B, S].
+          state: a dict of the cell's parts, such as deter [B, D] and stoch [B, S].
           noise: float32 [B, S], standard normal.
+
+        Returns:
+          The state, and of a model that draws stoch the posterior's `mean` and `std`.
         """
         inputs = {
-            "embed": self.encoder(image),
+            "embed": self.encoder(observation),
             "action": action,
             "is_first": tf.cast(is_first, tf.float32)[:, None],
             "noise": noise,
         }
-        _, (state,) = self.cell(inputs, (state,))
-        return state
+        out, _ = self.cell(inputs, (state,))
+        return out
 
-    def imagined_return(self, state: rssm.State, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    def imagined_return(
+        self, state: latent_cell.State, action: tf.Tensor, noise: tf.Tensor
+    ) -> tf.Tensor:
         """Returns the undiscounted sum of predicted mean rewards, float32 [B], of action sequences.
 
+        With a continuation head a step's reward counts as much as the episode is likely to have
+        gone on up to it.
+
         Args:
-          state: deter [B, D], stoch [B, S].
+          state: a dict of the cell's parts, such as deter [B, D] and stoch [B, S].
           action: float32 [B, H, A].
           noise: float32 [B, H, S], standard normal; the prior's samples along the way.
         """
         _, states = self.cell.imagine(action, noise, state, unroll=True)
-        return tf.reduce_sum(self.reward(rssm.features(states)), -1)
+        feat = self.cell.features(states)
+        reward = self.reward(feat)
+        if self.continuation is not None:
+            goes_on = tf.sigmoid(self.continuation(feat))
+            reward *= tf.math.cumprod(goes_on, -1, exclusive=True)
+        return tf.reduce_sum(reward, -1)
 
     def predict(self, batch: Batch, context: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Filters `context` steps, then predicts the rest from the actions alone.
 
         Args:
           batch: chunks; see `Batch`.
-          context: number of images the model may see, 1 to L - 1.
+          context: number of observations the model may see, 1 to L - 1.
           seed: int32 [2].
 
         Returns:
-          image: float32 [B, L, H, W, C], the model's reconstruction (first `context` steps) and
-            open-loop prediction (the others).
-          target: float32 [B, L, H, W, C], the preprocessed images.
+          observation: float32 [B, L, *input_shape], the model's reconstruction (first `context`
+            steps) and open-loop prediction (the others).
+          target: float32 [B, L, *input_shape], the preprocessed observations.
           reward: float32 [B, L], predicted mean rewards.
 
         Raises:
@@ -218,18 +330,23 @@ class WorldModel(tf.Module):
         length = batch["action"].shape[1]
         if not 0 < context < length:
             raise ValueError(f"context must be 1 to {length - 1} of {length} steps, got {context}")
-        image_seed, stoch_seed, open_seed = tf.unstack(split_seed(seed, 3))
-        image = self._preprocess_chunk(batch["image"], image_seed)
+        observation_seed, stoch_seed, open_seed = tf.unstack(split_seed(seed, 3))
+        observation = self._preprocess_chunk(batch[self.reads], observation_seed)
         seen = {key: value[:, :context] for key, value in batch.items()}
-        _, _, states = self._observe(image[:, :context], seen, stoch_seed)
-        last = {key: value[:, -1] for key, value in states.items()}
+        _, _, states = self._observe(observation[:, :context], seen, stoch_seed)
+        last = {key: states[key][:, -1] for key in self.cell.state_sizes}
         action = batch["action"][:, context:]
         shape = tf.concat([tf.shape(action)[:2], [self.cell.stoch_size]], 0)
         noise = tf.ensure_shape(stateless_normal(shape, open_seed), [None, length - context, None])
         _, ahead = self.cell.imagine(action, noise, last)
-        feat = rssm.features({key: tf.concat([states[key], ahead[key]], 1) for key in states})
+        feat = tf.concat([self.cell.features(states), self.cell.features(ahead)], 1)
         return {
-            "image": self.decoder.distribution(feat).mean(),
-            "target": image,
+            "observation": self.decoder.distribution(feat).mean(),
+            "target": observation,
             "reward": self.reward.distribution(feat).mean(),
         }
+
+
+def _check_choice(name: str, value: str, choices) -> None:
+    if value not in choices:
+        raise ValueError(f"WorldModel.{name} must be one of {', '.join(choices)}, got {value!r}")

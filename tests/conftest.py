@@ -14,6 +14,7 @@ import gin  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorboard.backend.event_processing import event_accumulator  # noqa: E402
 from tf_agents.environments import batched_py_environment  # noqa: E402
 from tf_agents.specs import tensor_spec  # noqa: E402
 from tf_agents.trajectories import time_step as ts  # noqa: E402
@@ -122,3 +123,41 @@ def train(python, root):
         )
 
     return run
+
+
+@pytest.fixture
+def quick(tiny, monkeypatch):
+    """Runs training on dot_goal in this process, without the export: (root_dir, **settings)."""
+    monkeypatch.setattr(training.export, "export_policy", lambda *_, **__: None)
+
+    def run(root_dir, **settings):
+        for name, setting in settings.items():
+            gin.bind_parameter(name.replace("__", "."), setting)
+        training.train(str(root_dir))
+
+    return run
+
+
+@pytest.fixture
+def tensorboard_tags():
+    """Lists the tags of a run's event files: (its directory)."""
+
+    def tags(run):
+        accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"))
+        accumulator.Reload()
+        return set(accumulator.Tags()["tensors"])
+
+    return tags
+
+
+@pytest.fixture
+def checkpoint():
+    """Reads all values of a checkpoint by their keys: (a run's directory, number)."""
+
+    def read(run, number):
+        reader = tf.train.load_checkpoint(str(run / "checkpoints" / f"ckpt-{number}"))
+        apart = ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
+        keys = reader.get_variable_to_shape_map()
+        return {key: reader.get_tensor(key) for key in keys if key not in apart}
+
+    return read

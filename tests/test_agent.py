@@ -27,7 +27,9 @@ def updated(agent, updates, batch):
 def test_it_is_a_tf_agent_that_counts_its_updates(make_agent, batch):
     agent = make_agent()
     assert isinstance(agent, tf_agent.TFAgent)
-    assert agent.training_data_spec == agents.chunk_spec([64, 64, 3], [2])
+    image = tf.TensorSpec([64, 64, 3], tf.uint8)
+    assert agent.training_data_spec == agents.chunk_spec({"image": image}, [2])
+    assert agent.training_data_spec["image"] == tf.TensorSpec([64, 64, 3], tf.uint8, "image")
     counter = tf.Variable(7, dtype=tf.int64)
     counting = make_agent(train_step_counter=counter)
     info = counting.train(batch)
@@ -130,3 +132,14 @@ agent.policy.action(step, agent.policy.get_initial_state(1))
     done = python("-c", program)
     assert done.returncode == 0, done.stderr
     assert "optimization failure" not in done.stderr
+
+
+def test_exploration_noise_follows_its_schedule(make_agent):
+    gin.bind_parameter("PlanetAgent.final_exploration_noise", 0.1)
+    gin.bind_parameter("PlanetAgent.exploration_updates", 100)
+    counter = tf.Variable(0, dtype=tf.int64)
+    agent = make_agent(train_step_counter=counter)
+    for updates, expected in ((0, 0.3), (50, 0.2), (100, 0.1), (1000, 0.1)):
+        counter.assign(updates)
+        np.testing.assert_allclose(agent.collect_policy.exploration_noise(), expected, rtol=1e-6)
+    assert agent.policy.exploration_noise == 0.0

@@ -5,14 +5,14 @@ import pytest
 from scipy import stats
 
 from planet_tf import environments, evaluation, policy as policies
-from planet_tf.environments import pixel_environment
+from planet_tf.environments import task_environment
 
 
 def seeds(*entropy):
     return np.random.SeedSequence(entropy)
 
 
-class Varying(pixel_environment.PixelEnvironment):
+class Varying(task_environment.TaskEnvironment):
     """Its seed decides how long an episode is, and what it shows and gives."""
 
     def __init__(self):
@@ -27,6 +27,9 @@ class Varying(pixel_environment.PixelEnvironment):
     def _advance(self, action):
         self._left -= 1
         return self._random.uniform() + action.sum(), None if self._left else 0.0
+
+    def _state(self):
+        raise NotImplementedError
 
     def _draw(self):
         return self._random.randint(0, 256, [64, 64, 3]).astype(np.uint8)

@@ -57,12 +57,14 @@ def test_no_gradient_within_the_free_nats():
     "scales, expected",
     [
         # mean(-image) = 20, mean(-reward) = 3, mean(kl) = 4, mean(max(0, kl - 3)) = 2
-        (dict(image_scale=1.0, reward_scale=10.0, kl_scale=1.0, free_nats=3.0), 20 + 30 + 2),
-        (dict(image_scale=0.5, reward_scale=1.0, kl_scale=100.0, free_nats=3.0), 10 + 3 + 200),
-        (dict(image_scale=1.0, reward_scale=1.0, kl_scale=1.0, free_nats=0.0), 20 + 3 + 4),
+        ((1.0, 10.0, 1.0, 3.0), 20 + 30 + 2),
+        ((0.5, 1.0, 100.0, 3.0), 10 + 3 + 200),
+        ((1.0, 1.0, 1.0, 0.0), 20 + 3 + 4),
     ],
 )
 def test_negative_elbo(scales, expected):
+    names = ("observation_scale", "reward_scale", "kl_scale", "free_nats")
+    scales = dict(zip(names, scales, strict=True))
     loss, terms = losses.negative_elbo(
         tf.constant([[-10.0], [-30.0]]),
         tf.constant([[-1.0], [-5.0]]),
@@ -71,7 +73,7 @@ def test_negative_elbo(scales, expected):
     )
     assert loss.shape == ()
     np.testing.assert_allclose(loss, expected)
-    unscaled = {"image_loss": 20.0, "reward_loss": 3.0, "kl": 4.0}
+    unscaled = {"observation_loss": 20.0, "reward_loss": 3.0, "kl": 4.0}
     unscaled["kl_loss"] = 2.0 if scales["free_nats"] else 4.0
     assert {key: float(value) for key, value in terms.items()} == unscaled
 
@@ -81,3 +83,96 @@ def test_gaussian_log_prob_keeps_its_half_and_its_constant():
     image = tfd.Independent(tfd.Normal(tf.zeros([1, 2, 2, 3]), 1.0), 3)
     actual = image.log_prob(tf.fill([1, 2, 2, 3], 2.0))
     np.testing.assert_allclose(actual, [12 * (-2.0 - LOG_SQRT_2PI)], rtol=1e-6)
+
+
+def linear_gaussian(a=0.8, b=0.5, std=0.3):
+    """Priors of s' = a s + b action + std * normal, d steps ahead: mean and variance are known."""
+
+    def imagine(action, state):
+        mean, variance, means, stds = state["stoch"], 0.0, [], []
+        for d in range(action.shape[1]):
+            mean, variance = a * mean + b * action[:, d], a**2 * variance + std**2
+            means.append(mean)
+            stds.append(tf.fill(tf.shape(mean), np.float32(np.sqrt(variance))))
+        return normal(tf.stack(means, 1), tf.stack(stds, 1))
+
+    return imagine
+
+
+def overshooting_by_hand(mean, std, action, is_first, distance, free_nats, a=0.8, b=0.5, s=0.3):
+    """The definition, pair by pair."""
+    total = []
+    for row in range(mean.shape[0]):
+        for t in range(mean.shape[1]):
+            m, v = mean[row, t], 0.0  # the states are the posterior's means here
+            for d in range(1, distance + 1):
+                if t + d >= mean.shape[1] or is_first[row, t + d]:
+                    break
+                m, v = a * m + b * action[row, t + d], a**2 * v + s**2
+                if d > 1:
+                    q, p = std[row, t + d], np.sqrt(v)
+                    gap = mean[row, t + d] - m
+                    kl = np.log(p / q) + (q**2 + gap**2) / (2 * v) - 0.5
+                    total.append(max(0.0, kl.sum() - free_nats))
+    return np.mean(total)
+
+
+@pytest.fixture
+def chunk():
+    random = np.random.default_rng(0)
+    return {
+        "mean": random.normal(size=[2, 6, 1]).astype(np.float32),
+        "std": random.uniform(0.2, 1.0, [2, 6, 1]).astype(np.float32),
+        "action": random.uniform(-1, 1, [2, 6, 1]).astype(np.float32),
+        "is_first": np.array([[True] + 5 * [False], [False, False, True, False, False, False]]),
+    }
+
+
+def overshoot(chunk, distance, free_nats):
+    chunk = {key: tf.constant(value) for key, value in chunk.items()}
+    posterior = normal(chunk["mean"], chunk["std"])
+    states = {"stoch": chunk["mean"]}
+    args = chunk["action"], chunk["is_first"], linear_gaussian(), distance, free_nats
+    return losses.overshooting(posterior, states, *args)
+
+
+@pytest.mark.parametrize("distance, free_nats", [(2, 0.0), (3, 0.0), (3, 2.0), (9, 0.5)])
+def test_overshooting_is_the_closed_form_of_a_linear_gaussian_model(chunk, distance, free_nats):
+    expected = overshooting_by_hand(**chunk, distance=distance, free_nats=free_nats)
+    assert expected > 0.1
+    np.testing.assert_allclose(overshoot(chunk, distance, free_nats), expected, rtol=1e-5)
+
+
+def test_overshooting_passes_over_what_is_beyond_the_chunk_and_the_episode(chunk):
+    expected = overshoot(chunk, 3, 0.0)
+    padded = {
+        key: np.concatenate([value, np.full([2, 1, 1], np.nan, np.float32)], 1)
+        for key, value in chunk.items()
+        if key != "is_first"
+    }
+    padded["is_first"] = np.concatenate([chunk["is_first"], [[True], [True]]], 1)
+    np.testing.assert_allclose(overshoot(padded, 3, 0.0), expected, rtol=1e-6)
+    with tf.GradientTape() as tape:
+        mean = tf.constant(padded["mean"])
+        tape.watch(mean)
+        states = {"stoch": mean}
+        posterior = normal(mean, tf.constant(padded["std"]))
+        args = tf.constant(padded["action"]), tf.constant(padded["is_first"]), linear_gaussian()
+        value = losses.overshooting(posterior, states, *args, 3, 0.0)
+    assert np.isfinite(tape.gradient(value, mean)).all()
+
+
+def test_overshooting_sends_no_gradient_to_the_posterior_it_is_measured_by(chunk):
+    with tf.GradientTape() as tape:
+        std = tf.constant(chunk["std"])
+        tape.watch(std)
+        posterior = normal(tf.constant(chunk["mean"]), std)
+        states = {"stoch": tf.constant(chunk["mean"])}
+        args = tf.constant(chunk["action"]), tf.constant(chunk["is_first"]), linear_gaussian()
+        value = losses.overshooting(posterior, states, *args, 3, 0.0)
+    assert tape.gradient(value, std) is None
+
+
+def test_global_divergence_is_from_a_standard_normal():
+    kl = losses.global_divergence(normal(tf.constant([[[1.0, 0.0]]]), tf.constant([[[1.0, 2.0]]])))
+    np.testing.assert_allclose(kl, [[0.5 + (-np.log(2) + 2 - 0.5)]], rtol=1e-6)

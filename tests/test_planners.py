@@ -155,7 +155,7 @@ def test_same_plan_compiled_for_any_batch(jit_compile):
     assert [shape.as_list()[1:] for shape in static] == [[2, 2], [2, 2]]
 
 
-@pytest.mark.parametrize("count", ["horizon", "candidates", "elites", "iterations"])
+@pytest.mark.parametrize("count", ["horizon", "candidates", "elites"])
 def test_counts_must_be_positive(count):
     with pytest.raises(ValueError, match=rf"cem\.{count} must be at least 1, got 0"):
         planners.cem(toward(0.0), seeded(1, 0), 1, 1, **{count: 0})
@@ -166,3 +166,22 @@ def test_more_elites_than_candidates():
     with pytest.raises(ValueError, match=r"elites \(6\) must not exceed cem\.candidates \(5\)"):
         planners.cem(toward(0.0), seeded(1, 0), elites=6, **size)
     planners.cem(toward(0.0), seeded(1, 0), elites=5, **size)
+
+
+def test_the_papers_spread_and_candidates_out_of_bounds():
+    size = dict(batch_size=1, action_size=1, horizon=1, candidates=4, elites=3, iterations=1)
+    mean, std = planners.cem(
+        first, replay([0.0, 0.3, 3.0, -0.1]), **size, spread="mean_abs", clip=False
+    )
+    # Elites 0, 0.3 and 3: mean 1.1; deviations 1.1, 0.8 and 1.9 over K - 1 = 2.
+    np.testing.assert_allclose([mean[0, 0, 0], std[0, 0, 0]], [1.1, 1.9], atol=1e-6)
+    with pytest.raises(ValueError, match="cem.spread must be 'std' or 'mean_abs', got 'mad'"):
+        planners.cem(first, replay([0.0]), **size, spread="mad")
+
+
+def test_random_shooting_takes_the_best_and_no_iteration_nothing():
+    assert plan(first, [0.3, -0.2, 0.7, 0.1], elites=1)[0] == pytest.approx(0.7)
+    mean, std = planners.cem(first, None, 2, 1, horizon=3, iterations=0)
+    np.testing.assert_array_equal([mean, std], [np.zeros([2, 3, 1]), np.ones([2, 3, 1])])
+    with pytest.raises(ValueError, match="cem.iterations must not be negative"):
+        planners.cem(first, None, 2, 1, iterations=-1)

@@ -229,3 +229,37 @@ def test_it_drives_an_environment_and_is_traced_once(agent):
     assert policy._policy_action_fn.experimental_get_tracing_count() == 1
     assert policy.pop_decision_ms() > 0
     assert policy.pop_decision_ms() == 0  # none since
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_candidates_start_from_one_posterior_sample_or_each_from_its_own(agent, monkeypatch, own):
+    starts = []
+    model = agent.world_model
+
+    def spy(state, action, noise):
+        starts.append(state)
+        return tf.reduce_sum(action, [1, 2])
+
+    monkeypatch.setattr(model, "imagined_return", spy)
+    spec = agent.time_step_spec, agent.action_spec
+    policy = policies.PlanetPolicy(*spec, model, sample_per_candidate=own)
+    tf.config.run_functions_eagerly(True)
+    try:
+        state = policy.action(time_step(images(1)), policy.get_initial_state(1)).state
+    finally:
+        tf.config.run_functions_eagerly(False)
+    candidates = starts[0]["stoch"].shape[0]
+    assert candidates == 20 and starts[0]["deter"].shape[0] == 20
+    np.testing.assert_array_equal(starts[0]["deter"], tf.repeat(state["deter"], 20, 0))
+    assert len(np.unique(starts[0]["stoch"], axis=0)) == (20 if own else 1)
+
+
+def test_a_noise_that_is_a_function_is_asked_at_every_action(agent):
+    std = tf.Variable(0.0)
+    spec = agent.time_step_spec, agent.action_spec
+    policy = policies.PlanetPolicy(*spec, agent.world_model, exploration_noise=std.read_value)
+    state, step = some_state(policy, 2), time_step(images(2))
+    quiet = policy.action(step, state).action
+    np.testing.assert_array_equal(quiet, agent.policy.action(step, state).action)
+    std.assign(0.3)
+    assert np.abs(policy.action(step, state).action - quiet).min() > 0

@@ -7,12 +7,18 @@ from scipy import stats
 from tf_agents.drivers import py_driver
 from tf_agents.environments import py_environment
 from tf_agents.policies import random_py_policy
-from tf_agents.specs import array_spec
+from tf_agents.specs import array_spec, tensor_spec
 from tf_agents.trajectories import time_step as ts
 
-from planet_tf import agent, evaluation, replay
+from planet_tf import environments, evaluation, replay
 
-SPEC = agent.chunk_spec([2, 2, 3], [2])
+SPEC = {
+    "image": tf.TensorSpec([2, 2, 3], tf.uint8),
+    "action": tf.TensorSpec([2], tf.float32),
+    "reward": tf.TensorSpec([], tf.float32),
+    "discount": tf.TensorSpec([], tf.float32),
+    "is_first": tf.TensorSpec([], tf.bool),
+}
 
 
 class Counting(py_environment.PyEnvironment):
@@ -145,6 +151,30 @@ def test_what_is_not_one_episode_is_refused():
         replay.align([*transitions[:3], *transitions[:3]])
 
 
+@pytest.mark.parametrize("observations", [("state",), ("image", "state")])
+def test_whatever_is_observed_goes_through_files_to_chunks(tmp_path, observations):
+    env = environments.load("cartpole_swingup", seed=0, observations=observations)
+    seen = []
+    step = env._step
+    env._step = lambda action: seen.append(step(action)) or seen[-1]
+    spec = {**SPEC, "action": tf.TensorSpec([1], tf.float32)}
+    del spec["image"]
+    spec |= tensor_spec.from_spec(env.observation_spec())
+    (run,) = evaluation.run_episodes(env, random_policy(env), [np.random.SeedSequence(2)])
+    env.close()
+    assert run.keys() == spec.keys()
+    for key in observations:
+        np.testing.assert_array_equal(run[key][1:], [step.observation[key] for step in seen])
+    replay.ReplayBuffer(spec, tmp_path).add_episode(run)
+    again = replay.ReplayBuffer(spec, tmp_path)
+    assert again.num_episodes == 1
+    frames = len(run["reward"])
+    chunk = again.sample(tf.constant([0, 0]), 1, frames)
+    for key, value in run.items():
+        assert chunk[key].dtype == value.dtype
+        np.testing.assert_array_equal(chunk[key][0], value)
+
+
 # Sampling.
 
 
@@ -226,9 +256,9 @@ def test_it_is_refilled_from_disk_and_the_numbers_go_on(tmp_path):
     assert again.num_episodes == 5
     assert set(drawn(again)[0]) == {2, 3, 4}
     since = list(again.episodes_since(3))
-    assert [len(one["reward"]) for one in since] == [9, 5]
+    assert [(number, len(one["reward"])) for number, one in since] == [(3, 9), (4, 5)]
     for key, value in episode(3, 9).items():
-        np.testing.assert_array_equal(since[0][key], value)
+        np.testing.assert_array_equal(since[0][1][key], value)
     again.add_episode(episode(5, 6))
     assert set(drawn(again)[0]) == {3, 4, 5}
     assert sorted(p.name for p in tmp_path.iterdir())[-1] == "000005-6.npz"

@@ -180,10 +180,10 @@ def test_posterior_reads_relu_of_deter_and_embed_and_prior_of_deter(cell):
     w = {name: variable.numpy() for name, variable in weights(cell).items()}
     deter, embed = normal(8, B, D).numpy(), normal(9, B, E).numpy()
     both = np.concatenate([deter, embed], -1)
-    whole = np.concatenate([w["posterior_deter/kernel"], w["posterior_embed/kernel"]])
+    whole = np.concatenate([w["posterior_context/kernel"], w["posterior_embed/kernel"]])
     for which, x, kernel, bias, actual in (
         ("prior", deter, w["prior_hidden/kernel"], w["prior_hidden/bias"], cell.prior(deter)),
-        ("posterior", both, whole, w["posterior_deter/bias"], cell.posterior(deter, embed)),
+        ("posterior", both, whole, w["posterior_context/bias"], cell.posterior(deter, embed)),
     ):
         hidden = np.maximum(0, x @ kernel + bias)
         out = hidden @ w[f"{which}_out/kernel"] + w[f"{which}_out/bias"]
@@ -195,14 +195,16 @@ def test_both_parts_of_the_posterior_start_as_glorot_has_the_whole():
     cell = rssm.RSSMCell()
     cell.posterior(tf.zeros([1, 200]), tf.zeros([1, 1024]))
     limit = np.sqrt(6 / (200 + 1024 + 200))
-    for part in ("posterior_deter", "posterior_embed"):
+    for part in ("posterior_context", "posterior_embed"):
         kernel = weights(cell)[f"{part}/kernel"].numpy()
         np.testing.assert_allclose(np.abs(kernel).max(), limit, rtol=0.01)
         np.testing.assert_allclose(kernel.std(), limit / np.sqrt(3), rtol=0.02)
 
 
 def test_features_are_stoch_then_deter():
-    feat = rssm.features({"deter": tf.constant([[1.0, 2.0]]), "stoch": tf.constant([[3.0]])})
+    feat = rssm.RSSMCell().features(
+        {"deter": tf.constant([[1.0, 2.0]]), "stoch": tf.constant([[3.0]])}
+    )
     np.testing.assert_array_equal(feat, [[3.0, 1.0, 2.0]])
 
 

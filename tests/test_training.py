@@ -6,13 +6,12 @@ import pathlib
 import gin
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorboard.backend.event_processing import event_accumulator
+from scipy import stats
 
-from planet_tf import config, environments, training
+from planet_tf import config, environments, policy, training
 
 ROOT = pathlib.Path(__file__).parents[1]
-SETTINGS = {"planet", "cpu", "debug"}
+SETTINGS = {"planet", "cpu", "debug", "comparison"}
 TASKS = {
     "cartpole_balance": ("cartpole_balance", 8),
     "cartpole_swingup": ("cartpole_swingup", 8),
@@ -25,7 +24,7 @@ TASKS = {
 }
 TERMS = {
     "loss",
-    "image_loss",
+    "observation_loss",
     "reward_loss",
     "kl",
     "kl_loss",
@@ -50,22 +49,6 @@ def lines(run):
     return [json.loads(line) for line in (run / "scalars.jsonl").read_text().splitlines()]
 
 
-def tensorboard_tags(run):
-    accumulator = event_accumulator.EventAccumulator(str(run / "tensorboard"))
-    accumulator.Reload()
-    return set(accumulator.Tags()["tensors"])
-
-
-def checkpoint(run, number):
-    """Returns all values of a checkpoint by their keys."""
-    reader = tf.train.load_checkpoint(str(run / "checkpoints" / f"ckpt-{number}"))
-    return {
-        key: reader.get_tensor(key)
-        for key in reader.get_variable_to_shape_map()
-        if key not in ("_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter/.ATTRIBUTES/VARIABLE_VALUE")
-    }
-
-
 def value(values, part):
     (found,) = (int(x) for key, x in values.items() if part in key)
     return found
@@ -75,7 +58,9 @@ def names(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-def test_one_command_trains_and_the_same_again_resumes(train, tmp_path):
+def test_one_command_trains_and_the_same_again_resumes(
+    train, tmp_path, checkpoint, tensorboard_tags
+):
     run = tmp_path / "run"
     files = ["cheetah.gin", "debug.gin"]
     done = train(run, files)
@@ -139,19 +124,6 @@ def test_one_command_trains_and_the_same_again_resumes(train, tmp_path):
     assert len(names(run / "episodes" / "train")) == 7
 
 
-@pytest.fixture
-def quick(tiny, monkeypatch):
-    """Runs training on dot_goal in this process, without the export: (root_dir, **settings)."""
-    monkeypatch.setattr(training.export, "export_policy", lambda *_, **__: None)
-
-    def run(root_dir, **settings):
-        for name, setting in settings.items():
-            gin.bind_parameter(name.replace("__", "."), setting)
-        training.train(str(root_dir))
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def pair():
     """Two environments in processes: runs share them, for starting them takes seconds."""
@@ -165,12 +137,12 @@ def count(request, monkeypatch):
     if request.param == 2:
         env = request.getfixturevalue("pair")
         monkeypatch.setattr(env, "close", lambda: None)
-        monkeypatch.setattr(training.envs, "load", lambda *_, **__: env)
+        monkeypatch.setattr(environments, "load", lambda *_, **__: env)
     gin.bind_parameter("train.environments", request.param)
     return request.param
 
 
-def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, count, tmp_path, capsys):
+def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, count, tmp_path, capsys, checkpoint):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     quick(whole, train__episodes=5)
     quick(parts, train__episodes=4)
@@ -199,7 +171,29 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(quick, count, tmp_path, c
     assert value(checkpoint(parts, 6), "optimizer/_iterations") == 9
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
+def test_random_collection_leaves_the_policy_unused(quick, tmp_path, monkeypatch):
+    asked = []
+    act = policy.PlanetPyPolicy._action
+
+    def spy(self, *arguments, **settings):
+        asked.append(self._policy.exploration_noise > 0)
+        return act(self, *arguments, **settings)
+
+    monkeypatch.setattr(policy.PlanetPyPolicy, "_action", spy)
+    quick(tmp_path, train__random_collection=True, train__episodes=5)
+    assert asked.count(True) == 1  # when it was tried, before anything
+    actions = []
+    for path in sorted((tmp_path / "episodes" / "train").iterdir()):
+        with np.load(path) as episode:
+            actions.append(episode["action"][1:])
+    assert len(actions) == 5 and len(np.unique(actions)) == np.size(actions)
+    assert stats.kstest(np.ravel(actions), stats.uniform(-1, 2).cdf).pvalue > 0.01
+    found = lines(tmp_path)
+    assert {key for line in found for key in line} == (TAGS | COUNTERS) - {"time/decision_ms"}
+    assert [line["updates"] for line in found if "train/loss" in line] == [3, 6, 9]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path, checkpoint):
     with pytest.raises(FloatingPointError, match="loss.* updates 1 to 3"):
         quick(tmp_path / "rate", PlanetAgent__learning_rate=1e30)
     gin.bind_parameter("PlanetAgent.learning_rate", 1e-3)
@@ -208,7 +202,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
     quick(run, train__episodes=3)
     before = checkpoint(run, 3)
     files = ["dot_goal.gin", "debug.gin"]
-    done = train(run, files, ["train.episodes=4", "WorldModel.image_scale=1e36"])
+    done = train(run, files, ["train.episodes=4", "WorldModel.observation_scale=1e36"])
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "error: loss" in done.stderr and "updates 4 to 6" in done.stderr
@@ -234,7 +228,17 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path):
         ("train__environments", 0, r"train\.environments.*at least 1, got 0"),
         ("train__environments", 1.5, r"train\.environments.*whole number.*1\.5"),
         ("train__chunk_length", 1, r"train\.chunk_length.*at least 2"),
-        ("train__jit_compile", "yes", r"train\.jit_compile.*True, False or None.*'yes'"),
+        ("train__task", (), "no task"),
+        ("train__task", 7, "a name or a tuple of names, got 7"),
+        ("train__task", ("dot_goal", "dot_gaol"), "did you mean 'dot_goal'"),
+        ("train__task", ("dot_goal", "dot_goal"), "each task once"),
+        (
+            "train__random_collection",
+            "no",
+            r"train\.random_collection.*one of True, False, got 'no'",
+        ),
+        ("load_environment__observations", ("images",), r"observations.*'image' or 'state'"),
+        ("train__jit_compile", "yes", r"train\.jit_compile.*one of True, False, None, got 'yes'"),
         ("train__chunk_length", 52, r"52.*51 frames"),
         ("load_environment__action_repeat", 51, "action_repeat"),
         ("cem__elites", 21, r"cem\.elites \(21\).*cem\.candidates \(20\)"),

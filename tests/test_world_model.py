@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from planet_tf import rssm, world_model
+from planet_tf import world_model
 
 tfd = tfp.distributions
 
@@ -38,7 +38,7 @@ def make(**kwargs):
     with gin.unlock_config():
         gin.parse_config(TINY)
     try:
-        model = world_model.WorldModel(A, (SIDE, SIDE, 3), SMALL, **kwargs)
+        model = world_model.WorldModel(A, (SIDE, SIDE, 3), image_size=SMALL, **kwargs)
     finally:
         gin.clear_config()
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_loss_is_the_bound_computed_by_numpy(model, batch):
     (m1, s1), (m2, s2), feat = filtered(model, batch, tf.constant(image, tf.float32), noise)
 
     nats = gaussian_nats(image, model.decoder(feat).numpy()).sum((2, 3, 4))
-    np.testing.assert_allclose(terms["image_loss"], nats.mean(), rtol=1e-5)
+    np.testing.assert_allclose(terms["observation_loss"], nats.mean(), rtol=1e-5)
     nats = gaussian_nats(batch["reward"], model.reward(feat).numpy())
     np.testing.assert_allclose(terms["reward_loss"], nats.mean(), rtol=1e-5)
     kl = (np.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5).sum(-1)
@@ -132,16 +132,16 @@ def test_loss_is_the_bound_computed_by_numpy(model, batch):
         expected = (np.log(std) + 0.5 + HALF_LOG_2PI).sum(-1).mean()
         np.testing.assert_allclose(terms[key], expected, rtol=1e-4)
 
-    expected = terms["image_loss"] + 10 * terms["reward_loss"] + terms["kl_loss"]
+    expected = terms["observation_loss"] + 10 * terms["reward_loss"] + terms["kl_loss"]
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_scales_and_free_nats_reach_the_loss(batch):
-    loss, terms = make(image_scale=0.5, reward_scale=3.0, kl_scale=7.0, free_nats=0.0).loss(
+    loss, terms = make(observation_scale=0.5, reward_scale=3.0, kl_scale=7.0, free_nats=0.0).loss(
         batch, seed(5)
     )
     np.testing.assert_allclose(terms["kl_loss"], terms["kl"])
-    expected = 0.5 * terms["image_loss"] + 3 * terms["reward_loss"] + 7 * terms["kl"]
+    expected = 0.5 * terms["observation_loss"] + 3 * terms["reward_loss"] + 7 * terms["kl"]
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
@@ -164,7 +164,7 @@ def test_one_reward_costs_ten_times_its_share(model, batch):
 def test_step_0_counts_in_all_three_terms(model, batch):
     # Of a chunk of one step, step 0 is all there is.
     _, terms = model.loss({key: value[:, :1] for key, value in batch.items()}, seed(5))
-    assert terms["image_loss"] > 3 * SMALL**2 * HALF_LOG_2PI
+    assert terms["observation_loss"] > 3 * SMALL**2 * HALF_LOG_2PI
     assert terms["reward_loss"] > HALF_LOG_2PI
     assert terms["kl_loss"] > 0
 
@@ -211,7 +211,7 @@ def test_gradient_of_an_update_reaches_every_variable(batch):
 def test_gradient_is_the_slope_of_the_loss(batch):
     # So that no part of the bound is cut off from a variable that it depends on. Without the image
     # term, whose thousand nats would leave a difference quotient no digits.
-    model = make(image_scale=0.0, free_nats=0.0)
+    model = make(observation_scale=0.0, free_nats=0.0)
     loss = tf.function(lambda: model.loss(batch, seed(5))[0])
     with tf.GradientTape() as tape:
         value = loss()
@@ -266,7 +266,7 @@ def test_imagined_return_is_the_sum_of_the_reward_means(model, batch):
         deter = model.cell.transition(state, batch["action"][:, t])
         prior = model.cell.prior(deter)
         state = {"deter": deter, "stoch": prior.mean() + prior.stddev() * noise[:, t]}
-        total += model.reward(rssm.features(state)).numpy()
+        total += model.reward(model.cell.features(state)).numpy()
     assert actual.shape == (B,)
     np.testing.assert_allclose(actual, total, atol=1e-5)
 
@@ -274,7 +274,7 @@ def test_imagined_return_is_the_sum_of_the_reward_means(model, batch):
 def test_predict_filters_its_context_then_imagines(model, batch):
     context = 3
     out = model.predict(batch, context, seed(5))
-    assert out["image"].shape == out["target"].shape == (B, L, SMALL, SMALL, 3)
+    assert out["observation"].shape == out["target"].shape == (B, L, SMALL, SMALL, 3)
     assert out["reward"].shape == (B, L)
 
     image_seed, stoch_seed, open_seed = tf.unstack(world_model.split_seed(seed(5), 3))
@@ -283,14 +283,14 @@ def test_predict_filters_its_context_then_imagines(model, batch):
     noise = world_model.stateless_normal([B, context, S], stoch_seed)
     noise = tf.concat([noise, tf.zeros([B, L - context, S])], 1)  # padding, cut off again
     feat = filtered(model, batch, tf.constant(image, tf.float32), noise)[-1][:, :context]
-    np.testing.assert_allclose(out["image"][:, :context], model.decoder(feat), atol=1e-5)
+    np.testing.assert_allclose(out["observation"][:, :context], model.decoder(feat), atol=1e-5)
     np.testing.assert_allclose(out["reward"][:, :context], model.reward(feat), atol=1e-5)
 
     last = {"stoch": tf.constant(feat[:, -1, :S]), "deter": tf.constant(feat[:, -1, S:])}
     noise = world_model.stateless_normal([B, L - context, S], open_seed)
     _, ahead = model.cell.imagine(batch["action"][:, context:], noise, last)
-    feat = rssm.features(ahead)
-    np.testing.assert_allclose(out["image"][:, context:], model.decoder(feat), atol=1e-5)
+    feat = model.cell.features(ahead)
+    np.testing.assert_allclose(out["observation"][:, context:], model.decoder(feat), atol=1e-5)
     np.testing.assert_allclose(out["reward"][:, context:], model.reward(feat), atol=1e-5)
 
 
@@ -300,13 +300,13 @@ def test_predict_ignores_images_and_rewards_after_the_context(model, batch, cont
     other = changed(batch, "image", (slice(None), slice(context, None)), 255)
     other = changed(other, "reward", (slice(None), slice(context, None)), 9.0)
     other = model.predict(other, context, seed(5))
-    for key in ("image", "reward"):
+    for key in ("observation", "reward"):
         np.testing.assert_array_equal(out[key], other[key])
     assert np.abs(out["target"] - other["target"])[:, context:].max() > 0.1
     # The last image of the context and the first action after it do matter.
     for key, step, value in (("image", context - 1, 255), ("action", context, 0.99)):
         other = model.predict(changed(batch, key, (slice(None), step), value), context, seed(5))
-        assert np.abs(out["image"] - other["image"])[:, context:].max() > 1e-3
+        assert np.abs(out["observation"] - other["observation"])[:, context:].max() > 1e-3
 
 
 @pytest.mark.parametrize("context", [-1, 0, L, L + 1])
@@ -342,10 +342,10 @@ def test_16_bits_agree_with_32_and_parameters_stay_32(batch, precision):
         # Scaled, as training in float16 does it: small gradients are lost otherwise.
         with tf.GradientTape() as tape:
             loss, terms = model.loss(batch, seed(5))
-            scaled = loss * 64.0
+            scaled = loss * 8.0
         variables = model.trainable_variables
         found = tape.gradient(scaled, variables)
-        return terms, [tf.convert_to_tensor(gradient).numpy() / 64 for gradient in found]
+        return terms, [tf.convert_to_tensor(gradient).numpy() / 8 for gradient in found]
 
     model = make(free_nats=0.0)
     half = make(free_nats=0.0, precision=precision)
@@ -356,8 +356,8 @@ def test_16_bits_agree_with_32_and_parameters_stay_32(batch, precision):
     for key, value in terms.items():
         np.testing.assert_allclose(half_terms[key], value, rtol=0.03, atol=0.02, err_msg=key)
     for variable, a, e in zip(model.trainable_variables, actual, expected, strict=True):
-        cosine = np.sum(a * e) / np.sqrt(np.sum(a * a) * np.sum(e * e))
-        assert cosine > 0.98, variable.name
+        error = np.linalg.norm(a - e)
+        assert error < 0.2 * np.linalg.norm(e) + 1e-4, variable.name
     state = half.cell.initial_state(B)
     action, noise = tf.ones([B, L, A]), tf.ones([B, L, S])
     actual = half.imagined_return(state, action, noise)

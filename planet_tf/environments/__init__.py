@@ -1,19 +1,20 @@
-"""Environments that show pixels and take actions in [-1, 1]: `load(name)`.
+"""Environments that show pixels or states and take actions in [-1, 1]: `load(name)`.
 
 Importing this package, and checking the paper's names, starts neither TensorFlow nor dm_control: a
-misspelt name is answered early, and rendering is chosen before dm_control is imported.
+misspelt name is answered early.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import gin
 
 if TYPE_CHECKING:
-    from planet_tf.environments.pixel_environment import PixelEnvironment
     from planet_tf.environments.processes import EnvironmentProcesses
+    from planet_tf.environments.task_environment import TaskEnvironment
 
 DEFAULT_ACTION_REPEAT = 4  # for the tasks that the paper does not name
 
@@ -29,6 +30,9 @@ _PAPER = {
 }
 _TOY = "dot_goal"
 
+OBSERVATIONS = ("image", "state")
+"""What an environment may show: its picture, and the task's own observations as one vector."""
+
 
 def names() -> tuple[str, ...]:
     """Returns the paper's tasks and the built-in toy, without importing anything heavy."""
@@ -36,11 +40,7 @@ def names() -> tuple[str, ...]:
 
 
 def all_names() -> tuple[str, ...]:
-    """Returns every name that `load` takes: `names()` and each `domain_task` of dm_control's suite.
-
-    Raises:
-      RenderingError: if no rendering backend works (it is chosen before dm_control is imported).
-    """
+    """Returns every name that `load` takes: `names()` and the suite's, each a `domain_task`."""
     return tuple(dict.fromkeys((*names(), *_suite_tasks())))
 
 
@@ -49,7 +49,6 @@ def check_name(name: str) -> None:
 
     Raises:
       ValueError: if no environment has this name; the message holds the nearest right names.
-      RenderingError: if the name is not of `names()` and no rendering backend works.
     """
     if name in names():
         return
@@ -68,12 +67,17 @@ def check_name(name: str) -> None:
 
 @gin.configurable("load_environment", module="planet_tf", denylist=["name", "seed", "count"])
 def load(
-    name: str, seed: int | None = None, action_repeat: int | None = None, count: int = 1
-) -> PixelEnvironment | EnvironmentProcesses:
-    """Makes a TF-Agents PyEnvironment that shows pixels.
+    name: str,
+    seed: int | None = None,
+    action_repeat: int | None = None,
+    count: int = 1,
+    observations: Sequence[str] = ("image",),
+) -> TaskEnvironment | EnvironmentProcesses:
+    """Makes a TF-Agents PyEnvironment.
 
-    Observations are {'image': uint8 [64, 64, 3]}, actions float32 [A] in [-1, 1], rewards float32,
-    summed over the action repeat. See PixelEnvironment for the rest.
+    Observations are a dict of `image`, uint8 [64, 64, 3], or `state`, float32 [N], or both; actions
+    float32 [A] in [-1, 1], rewards float32, summed over the action repeat. See TaskEnvironment for
+    the rest.
 
     Args:
       name: one of `names()`, or any `domain_task` of dm_control's suite.
@@ -81,37 +85,67 @@ def load(
       action_repeat: env steps an agent step. None: the paper's; 1 for dot_goal; 4 for other tasks.
       count: with more than 1, so many environments at once in processes of their own, as one
         batched environment; see EnvironmentProcesses.
+      observations: 'image', 'state' or both. The state is what the task itself observes, such as
+        positions and velocities. Without 'image' nothing is rendered unless `render` is called, and
+        no rendering backend is needed.
 
     Raises:
-      ValueError: if the name is unknown, or the action repeat does not fit into an episode.
-      RenderingError: if no rendering backend works (dot_goal needs none).
+      ValueError: if the name is unknown, there are no such observations, or the action repeat does
+        not fit into an episode.
+      RenderingError: if images are to be observed and no rendering backend works (dot_goal needs
+        none).
       WorkerError: if a process cannot make its environment.
     """
     check_name(name)
+    _check_observations(observations)
     if count != 1:
         from planet_tf.environments import processes, rendering
 
-        if name != _TOY:
+        if name != _TOY and "image" in observations:
             rendering.choose()  # once, for all processes
-        return processes.EnvironmentProcesses(name, count, action_repeat, seed)
+        return processes.EnvironmentProcesses(name, count, action_repeat, seed, observations)
     if name == _TOY:
         from planet_tf.environments.dot_goal import DotGoal
 
-        return DotGoal(seed=seed, action_repeat=1 if action_repeat is None else action_repeat)
+        repeat = 1 if action_repeat is None else action_repeat
+        return DotGoal(seed=seed, action_repeat=repeat, observations=observations)
     domain, task, repeat = _task(name)
-    from planet_tf.environments import dm_control_pixels
+    from planet_tf.environments import dm_control_environment
 
-    return dm_control_pixels.load_task(
-        domain, task, seed=seed, action_repeat=repeat if action_repeat is None else action_repeat
+    return dm_control_environment.load_task(
+        domain,
+        task,
+        seed=seed,
+        action_repeat=repeat if action_repeat is None else action_repeat,
+        observations=observations,
     )
 
 
 def load_suite(name: str):
-    """Loads the dm_control environment of a task just as the suite makes it, to compare with."""
-    domain, task, _ = _task(name)
-    from dm_control import suite
+    """Loads the dm_control environment of a task just as the suite makes it, to compare with.
 
-    return suite.load(domain, task)
+    Raises:
+      RenderingError: if no rendering backend works.
+    """
+    domain, task, _ = _task(name)
+    from planet_tf.environments import rendering
+
+    rendering.choose()
+    return rendering.import_suite().load(domain, task)
+
+
+def _check_observations(observations: Sequence[str]) -> None:
+    if (
+        isinstance(observations, str)
+        or not isinstance(observations, Sequence)
+        or not observations
+        or not all(observations.count(key) == 1 and key in OBSERVATIONS for key in observations)
+    ):
+        choices = " or ".join(map(repr, OBSERVATIONS))
+        raise ValueError(
+            f"load_environment.observations must be a tuple of {choices} or both, such as "
+            f"('state',), got {observations!r}"
+        )
 
 
 def _task(name: str) -> tuple[str, str, int]:
@@ -123,7 +157,5 @@ def _suite_tasks() -> dict[str, tuple[str, str]]:
     """Returns dm_control's (domain, task) by name; both may hold underscores."""
     from planet_tf.environments import rendering
 
-    rendering.choose()  # before the import
-    from dm_control import suite
-
-    return {f"{domain}_{task}": (domain, task) for domain, task in suite.ALL_TASKS}
+    tasks = rendering.import_suite().ALL_TASKS
+    return {f"{domain}_{task}": (domain, task) for domain, task in tasks}

@@ -1,10 +1,12 @@
-"""A tiny pixel task that needs no simulator: steer a dot to a goal."""
+"""A tiny task that needs no simulator: steer a dot to a goal."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from planet_tf.environments.pixel_environment import IMAGE_SIZE, PixelEnvironment
+from planet_tf.environments.task_environment import IMAGE_SIZE, TaskEnvironment
 
 ENV_STEPS = 50
 REWARD_WIDTH = 0.5
@@ -18,30 +20,38 @@ DOT_COLOUR = (128, 240, 255)
 _MARGIN = 7.0  # pixels from the picture's border to the arena's
 
 
-class DotGoal(PixelEnvironment):
+class DotGoal(TaskEnvironment):
     """A dot in the arena [-1, 1] x [-1, 1] that the action moves; the nearer the goal, the better.
 
     The action (x to the right, y up) is a velocity: the dot moves by `speed` times it an env step
     and stops at the walls. The reward of an env step, after the move, is
     exp(-(distance / 0.5)^2 / 2), in (0, 1]. An episode has 50 env steps; the dot starts anywhere
-    but within 0.5 of the goal, which stands still at (0.5, 0.5). See PixelEnvironment for the rest.
+    but within 0.5 of the goal, which stands still at (0.5, 0.5). The state is the dot's and the
+    goal's position: (x, y, x, y). See TaskEnvironment for the rest.
 
     Attributes:
       dot, goal: float64 [2], positions (x, y) in the arena.
     """
 
-    def __init__(self, seed: int | None = None, action_repeat: int = 1, speed: float = 0.2):
+    def __init__(
+        self,
+        seed: int | None = None,
+        action_repeat: int = 1,
+        speed: float = 0.2,
+        observations: Sequence[str] = ("image",),
+    ):
         """Initializes the task.
 
         Args:
           seed: int >= 0 that decides where the dot starts; None: random.
           action_repeat: env steps an agent step.
           speed: how far an action of 1 moves the dot in an env step; the arena is 2 wide.
+          observations: 'image', 'state' or both.
 
         Raises:
           ValueError: if action_repeat is not a whole number from 1 to 50.
         """
-        super().__init__("dot_goal", 2, action_repeat, ENV_STEPS)
+        super().__init__("dot_goal", 2, action_repeat, ENV_STEPS, observations, state_size=4)
         self._random = np.random.RandomState(seed)
         self._speed = speed
         self.dot, self.goal = np.zeros(2), np.array(GOAL)
@@ -65,6 +75,9 @@ class DotGoal(PixelEnvironment):
         self.dot = np.clip(self.dot + self._speed * action, -1.0, 1.0)
         distance = np.linalg.norm(self.dot - self.goal)
         return float(np.exp(-0.5 * (distance / REWARD_WIDTH) ** 2)), None
+
+    def _state(self) -> np.ndarray:
+        return np.concatenate([self.dot, self.goal]).astype(np.float32)
 
     def _draw(self) -> np.ndarray:
         image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), BACKGROUND, np.float64)

@@ -7,6 +7,7 @@ import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, resource_tracker
+from typing import Any
 
 import numpy as np
 from tf_agents.environments import py_environment
@@ -28,14 +29,14 @@ class WorkerError(RuntimeError):
 class EnvironmentProcesses(py_environment.PyEnvironment):
     """`count` environments of a task that act at the same time, as one batched environment.
 
-    Row i of every array is environment i's; see PixelEnvironment for what they give and take. A
+    Row i of every array is environment i's; see TaskEnvironment for what they give and take. A
     row whose episode is over starts its next one at the next step, whatever the others do.
 
     A WorkerError ends all workers; `restart` starts new ones. Like all that uses multiprocessing's
     spawn, a script that makes these needs `if __name__ == "__main__":`.
 
     Attributes:
-      name, action_repeat, max_steps: as PixelEnvironment's.
+      name, action_repeat, max_steps: as TaskEnvironment's.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
         count: int,
         action_repeat: int | None = None,
         seed: int | None = None,
+        observations: Sequence[str] = ("image",),
         timeout: float = 60.0,
     ):
         """Starts the processes and waits for all of them.
@@ -53,6 +55,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
           count: number of environments.
           action_repeat: env steps an agent step; None: the task's own.
           seed: int >= 0 that decides everything random in all of them; None: random.
+          observations: 'image', 'state' or both.
           timeout: seconds that a worker may take for an answer.
 
         Raises:
@@ -63,7 +66,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
             raise ValueError(f"{name}: there must be at least 1 environment, got {count!r}")
         super().__init__()
         self.name, self._count, self._timeout = name, count, timeout
-        self._action_repeat = action_repeat
+        self._settings = {"action_repeat": action_repeat, "observations": tuple(observations)}
         self._seeds: list[int | None] = [None] * count
         self._workers: list[_Worker] = []
         self.restart()
@@ -85,7 +88,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
         return self._action_spec
 
     def observation_spec(self):
-        """Returns the spec of one row's observation: {'image': uint8 [64, 64, 3]}."""
+        """Returns the specs of one row's observation."""
         return self._observation_spec
 
     def seed(self, seeds: Sequence[int]) -> None:
@@ -104,7 +107,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
         self._current_time_step = None
         with self._all_or_none():
             for row in range(self._count):
-                self._workers.append(_Worker(row, self.name, self._action_repeat))
+                self._workers.append(_Worker(row, self.name, self._settings))
             made = [worker.receive(START_TIMEOUT) for worker in self._workers]
         self.action_repeat, self.max_steps, self._observation_spec, self._action_spec = made[0]
 
@@ -152,11 +155,11 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
 class _Worker:
     """The parent's side of one process and its environment."""
 
-    def __init__(self, row: int, name: str, action_repeat: int | None):
+    def __init__(self, row: int, name: str, settings: dict[str, Any]):
         self._what = f"environment {row} of {name}"
         self._pipe, theirs = _SPAWN.Pipe()
         # A daemon: it is ended with its parent.
-        self.process = _SPAWN.Process(target=_work, args=(theirs, name, action_repeat), daemon=True)
+        self.process = _SPAWN.Process(target=_work, args=(theirs, name, settings), daemon=True)
         resource_tracker.ensure_running()  # or the first start() would, and unblock SIGINT
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -195,14 +198,14 @@ class _Worker:
         return WorkerError(f"{self._what}: its process died with exit code {self.process.exitcode}")
 
 
-def _work(pipe: connection.Connection, name: str, action_repeat: int | None) -> None:
+def _work(pipe: connection.Connection, name: str, settings: dict[str, Any]) -> None:
     """Makes an environment, and answers requests with (answer, error) until the pipe ends.
 
     It uses no GPU but the renderer's: nothing here is an operation of TensorFlow's.
     """
     with contextlib.suppress(EOFError, OSError):  # the parent has hung up, or is no more
         try:
-            with environments.load(name, action_repeat=action_repeat) as env:
+            with environments.load(name, **settings) as env:
                 specs = env.observation_spec(), env.action_spec()
                 pipe.send(((env.action_repeat, env.max_steps, *specs), None))
                 while True:

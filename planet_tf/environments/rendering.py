@@ -1,4 +1,4 @@
-"""Chooses how frames are rendered off-screen, before dm_control is imported.
+"""Chooses how frames are rendered off-screen, when the first one is wanted.
 
 dm_control reads MUJOCO_GL when it is imported, and an OpenGL library that failed to load cannot be
 unloaded: so each backend is tried in a process of its own. To see which one is used:
@@ -7,10 +7,12 @@ unloaded: so each backend is tried in a process of its own. To see which one is 
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
 import sys
+from types import ModuleType
 from typing import NamedTuple
 
 BACKENDS = ("egl", "osmesa")  # tried in this order unless MUJOCO_GL names one
@@ -32,6 +34,10 @@ print('renders with', renderer, flush=True)
 """
 
 
+# dm_control's module of backends while it has none: `choose` loads it again, with one.
+_postponed: ModuleType | None = None
+
+
 class RenderingError(RuntimeError):
     """No off-screen rendering backend works; the message says what to install."""
 
@@ -48,17 +54,43 @@ class Backend(NamedTuple):
         return bool(_SOFTWARE.search(self.renderer))
 
 
+def import_suite() -> ModuleType:
+    """Imports dm_control's suite without OpenGL, unless dm_control is imported already.
+
+    Frames can be rendered once `choose` has found a backend, before or after this.
+    """
+    global _postponed
+    if "dm_control._render" not in sys.modules and _ANSWER not in os.environ:
+        users = os.environ.get("MUJOCO_GL")
+        os.environ["MUJOCO_GL"] = "off"
+        try:
+            from dm_control import _render, suite
+        finally:
+            del os.environ["MUJOCO_GL"]
+            if users is not None:
+                os.environ["MUJOCO_GL"] = users
+        _postponed = _render
+    from dm_control import suite
+
+    return suite
+
+
 def choose() -> Backend:
     """Chooses the rendering backend and tells dm_control by os.environ['MUJOCO_GL'].
 
     It is the user's MUJOCO_GL if that is set, else EGL, else OSMesa: each has to render a frame in
     a child process first (a second or two). The answer is remembered for this process and for those
-    that it starts. If dm_control is imported already, its choice is made and only checked.
+    that it starts. If dm_control was imported by others than `import_suite`, its choice is made and
+    only checked.
 
     Raises:
       RenderingError: if none works; the message holds each one's last error line and the packages.
     """
+    global _postponed
     imported = sys.modules.get("dm_control._render")
+    postponed = imported is not None and imported is _postponed
+    if postponed:
+        imported = None
     chosen = (imported.BACKEND or "disabled") if imported else os.environ.get("MUJOCO_GL")
     name, _, renderer = os.environ.get(_ANSWER, "").partition(":")
     if name and name == chosen:
@@ -72,6 +104,9 @@ def choose() -> Backend:
         if not error:
             os.environ.update(variables)
             os.environ[_ANSWER] = f"{name}:{renderer}"
+            if postponed:
+                importlib.reload(sys.modules["dm_control._render"])
+                _postponed = None
             return Backend(name, renderer)
         failures.append(f"  MUJOCO_GL={name}: {error}")
     raise RenderingError(_message(failures, bool(imported), bool(chosen)))

@@ -29,6 +29,25 @@ def test_it_is_a_valid_environment_of_50_decisions():
     assert all(s.discount == 1.0 for s in steps)
 
 
+def test_the_state_holds_both_positions(monkeypatch):
+    env = environments.load("dot_goal", seed=0, observations=("state",))
+    utils.validate_py_environment(env, episodes=1)
+    env.reset()
+    draw, drawn = env._draw, []
+    monkeypatch.setattr(env, "_draw", lambda: drawn.append(draw()) or drawn[-1])
+    env.dot = np.array([0.25, -0.5])
+    state = env.step(np.array([0, 1], np.float32)).observation["state"]
+    np.testing.assert_allclose(state, [0.25, -0.3, 0.5, 0.5], rtol=1e-6)
+    assert state.dtype == np.float32 and drawn == []
+    np.testing.assert_array_equal(env.render(), draw())
+    env.render()
+    assert len(drawn) == 1
+    env.step(np.ones(2, np.float32))
+    np.testing.assert_array_equal(env.render(), draw())
+    with pytest.raises(ValueError, match=r"reset\(\)"):
+        dot_goal.DotGoal(observations=("state",)).render()
+
+
 def test_reward_by_hand():
     env = dot_goal.DotGoal(seed=0, speed=0.2)
     env.reset()

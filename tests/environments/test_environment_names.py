@@ -59,10 +59,23 @@ def test_right_names_are_checked_without_heavy_imports():
     )
 
 
+@pytest.mark.parametrize(
+    "wrong", ["state", (), ("pixels",), ("image", "depth"), ("state", "state"), None, 3, ([],)]
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_wrong_observations_are_answered_with_the_right_ones(wrong, count):
+    with pytest.raises(
+        ValueError, match=r"load_environment\.observations.*'image' or 'state' or both.*got"
+    ):
+        environments.load("dot_goal", observations=wrong, count=count)
+
+
 def test_load_is_configurable_by_gin():
     try:
         gin.parse_config("load_environment.action_repeat = 5")
         assert environments.load("dot_goal").max_steps == 10
+        gin.parse_config("load_environment.observations = ('state',)")
+        assert set(environments.load("dot_goal").observation_spec()) == {"state"}
         with pytest.raises(ValueError, match="name"):  # train.task is the place for it
             gin.parse_config("load_environment.name = 'dot_goal'")
     finally:

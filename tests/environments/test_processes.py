@@ -78,6 +78,19 @@ def test_it_is_a_valid_environment_whose_rows_start_again(dots):
     assert not np.array_equal(unseeded[0], unseeded[1])
 
 
+def test_rows_observe_what_was_asked_for():
+    settings = {"seed": 3, "observations": ("image", "state")}
+    seeds = np.random.SeedSequence(3).generate_state(2).tolist()
+    with environments.load("dot_goal", count=2, **settings) as several:
+        one = environments.load("dot_goal", **settings)
+        assert several.observation_spec() == one.observation_spec()
+        seen = several.reset().observation
+        for row, seed in enumerate(seeds):
+            one.seed(seed)
+            for key, value in one.reset().observation.items():
+                np.testing.assert_array_equal(seen[key][row], value)
+
+
 def test_the_seed_of_all_decides_what_each_starts_with(dots):
     with environments.load("dot_goal", seed=3, count=2) as env:
         first = env.reset().observation["image"]

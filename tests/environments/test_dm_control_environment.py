@@ -1,13 +1,14 @@
-"""dm_control's tasks seen as pixels: real episodes, and a scripted task for the exact rules."""
+"""dm_control's tasks: real episodes, and a scripted task for the exact rules."""
 
 import dm_env
 import numpy as np
 import pytest
 from dm_env import specs
 from tf_agents.environments import utils
+from tf_agents.specs import array_spec
 
 from planet_tf import environments
-from planet_tf.environments import dm_control_pixels
+from planet_tf.environments import dm_control_environment, rendering
 
 REPEATS = {
     "cheetah_run": 4,
@@ -86,6 +87,98 @@ def test_the_picture_is_the_suites_camera_zero():
     env.close()
 
 
+@pytest.mark.parametrize("name", ["cartpole_swingup", "reacher_easy", "hopper_hop"])
+def test_the_state_is_the_suites_own_observation(name):
+    env = environments.load(name, seed=3, observations=("state",))
+    domain, task = name.split("_")
+    suite = rendering.import_suite()
+    by_hand = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(3)})
+
+    def flat(step):  # some of hopper's and reacher's are scalars or in no alphabetical order
+        return np.concatenate([np.ravel(part) for part in step.observation.values()])
+
+    (spec,) = env.observation_spec().values()
+    assert type(spec) is array_spec.ArraySpec
+    assert (spec.name, spec.dtype) == ("state", np.float32)
+    for _ in range(2):
+        step, expected = env.reset(), by_hand.reset()
+        for action in actions(env, 5):
+            assert set(step.observation) == {"state"}
+            state = step.observation["state"]
+            assert state.shape == spec.shape and state.dtype == np.float32 and state.flags.owndata
+            np.testing.assert_array_equal(state, flat(expected).astype(np.float32))
+            step = env.step(action)
+            for _ in range(env.action_repeat):
+                expected = by_hand.step(action)
+    env.close()
+
+
+def test_nothing_is_rendered_where_only_the_state_is_observed(monkeypatch):
+    asked = []
+
+    def choose():
+        asked.append(1)
+        raise rendering.RenderingError("no backend works")
+
+    monkeypatch.setattr(rendering, "choose", choose)
+    env = environments.load("acrobot_swingup", seed=0, observations=("state",))
+    utils.validate_py_environment(env, episodes=1)
+    assert env._camera is None and asked == []
+    with pytest.raises(rendering.RenderingError):
+        env.render()
+    monkeypatch.undo()
+    env.step(actions(env, 1)[0])
+    np.testing.assert_array_equal(env.render(), env._env.physics.render(64, 64, camera_id=0))
+    before = env.render()
+    for action in actions(env, 5):
+        env.step(action)
+    assert not np.array_equal(env.render(), before)  # the present picture
+    env.close()
+
+
+@pytest.mark.parametrize("MUJOCO_GL", [None, "off"])
+def test_a_state_needs_no_opengl_and_a_picture_can_follow(python, monkeypatch, MUJOCO_GL):
+    for name in ("MUJOCO_GL", "PYOPENGL_PLATFORM", "PLANET_TF_RENDERING"):
+        monkeypatch.delenv(name, raising=False)
+    if MUJOCO_GL:
+        monkeypatch.setenv("MUJOCO_GL", MUJOCO_GL)
+    done = python(
+        "-c",
+        "import sys\n"
+        "from planet_tf import environments\n"
+        'env = environments.load("hopper_hop", seed=1, observations=("state",))\n'
+        "env.reset()\n"
+        'assert "OpenGL" not in sys.modules\n'
+        "picture = env.render()\n"
+        'other = environments.load("hopper_hop", seed=1).reset().observation["image"]\n'
+        "assert (picture == other).all() and picture.any()\n",
+    )
+    if MUJOCO_GL:
+        assert "MUJOCO_GL is set, so nothing else was tried" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+
+
+def test_picture_and_state_at_once():
+    both, image, state = (
+        environments.load("cartpole_swingup", seed=1, observations=observations)
+        for observations in (["state", "image"], ("image",), ("state",))
+    )
+    utils.validate_py_environment(both, episodes=1)
+    assert both.observation_spec() == {**image.observation_spec(), **state.observation_spec()}
+    for env in (both, image, state):
+        env.seed(7)
+        env.reset()
+    for action in actions(both, 3):
+        seen, *parts = (env.step(action).observation for env in (both, image, state))
+        assert seen.keys() == {"image", "state"}
+        for part in parts:
+            for key, value in part.items():
+                np.testing.assert_array_equal(seen[key], value)
+    for env in (both, image, state):
+        env.close()
+
+
 def test_reward_is_the_sum_over_the_repeat():
     env = environments.load("cheetah_run", seed=3)
     from dm_control import suite
@@ -121,13 +214,13 @@ def test_a_seed_decides_everything(name):
 @pytest.mark.parametrize(("domain", "task"), [("cheetah", "run"), ("cartpole", "swingup")])
 def test_cheap_rendering_looks_the_same(domain, task):
     """The mean difference to the suite's own picture is under 0.1 of 255."""
-    environments.all_names()  # chooses the backend
-    from dm_control import suite
+    rendering.choose()
+    suite = rendering.import_suite()
 
     plain, cheap = (
         suite.load(domain, task, task_kwargs={"random": np.random.RandomState(0)}) for _ in range(2)
     )
-    dm_control_pixels.make_rendering_cheap(cheap.physics)
+    dm_control_environment.make_rendering_cheap(cheap.physics)
     plain.reset()
     cheap.reset()
     size = plain.action_spec().shape
@@ -189,7 +282,7 @@ class Scripted(dm_env.Environment):
         return specs.BoundedArray((3,), float, [-2.0, 0.0, -1e10], [1.0, 10.0, 1e10])
 
 
-class Blank(dm_control_pixels.DmControlPixels):
+class Blank(dm_control_environment.DmControlEnvironment):
     def _draw(self):
         return np.zeros((64, 64, 3), np.uint8)
 

@@ -1,8 +1,9 @@
-"""What every environment here has in common: specs, action repeat, time limit, frames."""
+"""What every environment here has in common: specs, action repeat, time limit, observations."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 
 import numpy as np
 from tf_agents.environments import py_environment
@@ -13,13 +14,14 @@ IMAGE_SIZE = 64
 _TOLERANCE = 1e-5  # an action may leave [-1, 1] by float error
 
 
-class PixelEnvironment(py_environment.PyEnvironment):
-    """An environment seen as 64x64 pixels, with one decision for `action_repeat` env steps.
+class TaskEnvironment(py_environment.PyEnvironment):
+    """A task that shows its picture or its state: one decision for `action_repeat` env steps.
 
-    Observations are {'image': uint8 [64, 64, 3]}, drawn once an agent step; every image is a fresh
-    array that belongs to the caller. Actions are float32 [A] in [-1, 1]. The reward is float32, the
-    sum over the action repeat. The discount is 0 only where the task itself terminates; an episode
-    that reaches its time limit ends with discount 1. A step after the last one starts an episode.
+    Observations are a dict of what was asked for: `image`, uint8 [64, 64, 3], drawn once an agent
+    step (never if it was not asked for), and `state`, float32 [N]; every array is fresh and belongs
+    to the caller. Actions are float32 [A] in [-1, 1]. The reward is float32, the sum over the
+    action repeat. The discount is 0 only where the task itself terminates; an episode that reaches
+    its time limit ends with discount 1. A step after the last one starts an episode.
 
     Attributes:
       name: what `load` calls it.
@@ -27,7 +29,15 @@ class PixelEnvironment(py_environment.PyEnvironment):
       max_steps: agent steps an episode, unless the task terminates before.
     """
 
-    def __init__(self, name: str, action_size: int, action_repeat: int, max_env_steps: int):
+    def __init__(
+        self,
+        name: str,
+        action_size: int,
+        action_repeat: int,
+        max_env_steps: int,
+        observations: Sequence[str] = ("image",),
+        state_size: int = 0,
+    ):
         """Initializes what the subclasses share.
 
         Args:
@@ -35,6 +45,8 @@ class PixelEnvironment(py_environment.PyEnvironment):
           action_size: A.
           action_repeat: env steps an agent step.
           max_env_steps: the time limit in env steps; what does not fill an agent step is left out.
+          observations: 'image', 'state' or both.
+          state_size: N; not needed without 'state'.
 
         Raises:
           ValueError: if action_repeat is not a whole number from 1 to max_env_steps.
@@ -53,11 +65,13 @@ class PixelEnvironment(py_environment.PyEnvironment):
         self._action_spec = array_spec.BoundedArraySpec(
             (action_size,), np.float32, minimum=-1.0, maximum=1.0, name="action"
         )
-        self._observation_spec = {
+        specs = {
             "image": array_spec.BoundedArraySpec(
                 (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8, minimum=0, maximum=255, name="image"
-            )
+            ),
+            "state": array_spec.ArraySpec((state_size,), np.float32, name="state"),
         }
+        self._observation_spec = {key: specs[key] for key in specs if key in observations}
 
     @abc.abstractmethod
     def _start(self) -> None:
@@ -76,6 +90,10 @@ class PixelEnvironment(py_environment.PyEnvironment):
         """Returns the picture of the present state: uint8 [64, 64, 3], fresh and contiguous."""
 
     @abc.abstractmethod
+    def _state(self) -> np.ndarray:
+        """Returns the present state as the task observes it: float32 [N], fresh."""
+
+    @abc.abstractmethod
     def seed(self, seed: int) -> None:
         """Seeds all that is random from the next reset on; seed: int in [0, 2**32)."""
 
@@ -83,21 +101,24 @@ class PixelEnvironment(py_environment.PyEnvironment):
         """Returns the spec of an action: float32 [A] in [-1, 1]."""
         return self._action_spec
 
-    def observation_spec(self) -> dict[str, array_spec.BoundedArraySpec]:
-        """Returns the spec of an observation: {'image': uint8 [64, 64, 3]}."""
+    def observation_spec(self) -> dict[str, array_spec.ArraySpec]:
+        """Returns the specs of what was asked for: image, uint8 [64, 64, 3]; state, float32 [N]."""
         return self._observation_spec
 
     def render(self, mode: str = "rgb_array") -> np.ndarray:
-        """Returns a copy of the last observed image, uint8 [64, 64, 3]; draws nothing.
+        """Returns a copy of the present picture, uint8 [64, 64, 3]; draws what is not observed.
 
         Raises:
           NotImplementedError: for a mode other than 'rgb_array'.
           ValueError: before the first reset.
+          RenderingError: if 'image' is not observed and no rendering backend works.
         """
         if mode != "rgb_array":
             raise NotImplementedError(f"{self.name}: mode is 'rgb_array', got {mode!r}")
-        if self._image is None:
+        if self._current_time_step is None:
             raise ValueError(f"{self.name}: call reset() before render()")
+        if self._image is None:
+            self._image = self._draw()
         return self._image.copy()
 
     def _reset(self) -> ts.TimeStep:
@@ -122,8 +143,14 @@ class PixelEnvironment(py_environment.PyEnvironment):
         return ts.truncation(observation, np.float32(total), np.float32(end))
 
     def _observe(self) -> dict[str, np.ndarray]:
-        self._image = self._draw()
-        return {"image": self._image.copy()}  # the caller's; ours serves render()
+        observation: dict[str, np.ndarray] = {}
+        self._image = None
+        if "image" in self._observation_spec:
+            self._image = self._draw()
+            observation["image"] = self._image.copy()  # the caller's; ours serves render()
+        if "state" in self._observation_spec:
+            observation["state"] = self._state()
+        return observation
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
         """Returns the action as float64 [A] in [-1, 1]; raises ValueError if it is not that."""

@@ -1,21 +1,28 @@
-"""dm_control's tasks as pixel environments."""
+"""dm_control's tasks, seen as pixels or through their own observations."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dm_env
 import numpy as np
 
 from planet_tf.environments import rendering
-from planet_tf.environments.pixel_environment import IMAGE_SIZE, PixelEnvironment
+from planet_tf.environments.task_environment import IMAGE_SIZE, TaskEnvironment
 
 UNLIMITED_ENV_STEPS = 1000  # an episode of a task that has no time limit of its own
 _UNBOUNDED = 1e10  # what dm_control writes for an actuator without limits
 
 
-def load_task(domain: str, task: str, seed: int | None, action_repeat: int) -> DmControlPixels:
+def load_task(
+    domain: str,
+    task: str,
+    seed: int | None,
+    action_repeat: int,
+    observations: Sequence[str] = ("image",),
+) -> DmControlEnvironment:
     """Makes the environment of one task of dm_control's suite, seen through camera 0.
 
     Args:
@@ -23,18 +30,17 @@ def load_task(domain: str, task: str, seed: int | None, action_repeat: int) -> D
       task: the domain's task, such as 'catch'.
       seed: int in [0, 2**32) for all that is random in the task; None: random.
       action_repeat: env steps an agent step.
+      observations: 'image', 'state' or both.
 
     Raises:
       ValueError: if the action repeat does not fit into an episode.
-      RenderingError: if no rendering backend works.
+      RenderingError: if images are to be observed and no rendering backend works.
     """
-    backend = rendering.choose()  # before the import
-    from dm_control import suite
-
+    if "image" in observations:
+        rendering.choose()  # what is wrong with it shall be said now, not at the first frame
+    suite = rendering.import_suite()
     env = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(seed)})
-    if backend.software:
-        make_rendering_cheap(env.physics)
-    return DmControlPixels(env, f"{domain}_{task}", action_repeat)
+    return DmControlEnvironment(env, f"{domain}_{task}", action_repeat, observations)
 
 
 def make_rendering_cheap(physics: Any) -> None:
@@ -49,20 +55,28 @@ def make_rendering_cheap(physics: Any) -> None:
     physics.model.vis.global_.offheight = IMAGE_SIZE
 
 
-class DmControlPixels(PixelEnvironment):
-    """A dm_control environment seen as pixels; see PixelEnvironment for what it gives and takes.
+class DmControlEnvironment(TaskEnvironment):
+    """A dm_control environment; see TaskEnvironment for what it gives and takes.
 
-    Actions are mapped affinely from [-1, 1] to the task's own bounds; an actuator without bounds
-    (the lqr tasks) takes them as they are.
+    The state is the task's own observations, flattened and put together in their order. Actions are
+    mapped affinely from [-1, 1] to the task's own bounds; an actuator without bounds (the lqr
+    tasks) takes them as they are.
     """
 
-    def __init__(self, env: dm_env.Environment, name: str, action_repeat: int):
+    def __init__(
+        self,
+        env: dm_env.Environment,
+        name: str,
+        action_repeat: int,
+        observations: Sequence[str] = ("image",),
+    ):
         """Wraps a dm_control environment, which then belongs to this object.
 
         Args:
           env: a dm_control.rl.control.Environment that no frame has been rendered of.
           name: the name attribute.
           action_repeat: env steps an agent step.
+          observations: 'image', 'state' or both.
 
         Raises:
           ValueError: if the action repeat does not fit into an episode.
@@ -70,12 +84,16 @@ class DmControlPixels(PixelEnvironment):
         spec = env.action_spec()
         limit = getattr(env, "_step_limit", math.inf)  # dm_control does not publish it
         max_env_steps = UNLIMITED_ENV_STEPS if math.isinf(limit) else round(limit)
-        super().__init__(name, spec.shape[0], action_repeat, max_env_steps)
+        size = 0
+        if "state" in observations:
+            size = sum(math.prod(part.shape) for part in env.observation_spec().values())
+        super().__init__(name, spec.shape[0], action_repeat, max_env_steps, observations, size)
         low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
         high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
         bounded = (low > -_UNBOUNDED) & (high < _UNBOUNDED)
         self._low, self._high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         self._env = env
+        self._observation: Mapping[str, Any] = {}  # the task's
         self._camera: Any = None  # made with the first frame
         self._closed = False
 
@@ -97,19 +115,27 @@ class DmControlPixels(PixelEnvironment):
     def _start(self) -> None:
         if self._closed:
             raise ValueError(f"{self.name}: the environment is closed; load a new one")
-        self._env.reset()
+        self._observation = self._env.reset().observation
 
     def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
         if self._closed:
             raise ValueError(f"{self.name}: the environment is closed; load a new one")
         middle, half = (self._high + self._low) / 2, (self._high - self._low) / 2
         step = self._env.step(np.clip(middle + half * action, self._low, self._high))
+        self._observation = step.observation
         return step.reward, step.discount if step.last() else None
+
+    def _state(self) -> np.ndarray:
+        parts = [np.ravel(part) for part in self._observation.values()]
+        return np.concatenate(parts).astype(np.float32)
 
     def _draw(self) -> np.ndarray:
         if self._camera is None:
+            backend = rendering.choose()
             from dm_control import mujoco
 
+            if backend.software:
+                make_rendering_cheap(self._env.physics)
             self._camera = mujoco.Camera(self._env.physics, IMAGE_SIZE, IMAGE_SIZE, camera_id=0)
         # The camera is reused, and so is its buffer (seen upside down): copy.
         return np.array(self._camera.render(), order="C")

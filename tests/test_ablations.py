@@ -1,0 +1,54 @@
+"""Every file of gin/ablations and gin/presets: trained a little, stopped, resumed, exported."""
+
+import json
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from planet_tf import config, training
+from tests.conftest import ROOT
+
+FILES = sorted([*(ROOT / "gin" / "ablations").glob("*.gin"), *(ROOT / "gin" / "presets").glob("*")])
+SMALL = [
+    "SSMCell.stoch_size = 4",
+    "SSMCell.hidden_size = 16",
+    "RNNCell.deter_size = 16",
+    "RNNCell.hidden_size = 16",
+    "StateEncoder.units = 16",
+    "StateDecoder.units = 16",
+    "ContinuationHead.units = 16",
+]
+
+
+def train(root_dir, file, episodes):
+    gin.clear_config()
+    names = ["dot_goal.gin", "debug.gin", file.relative_to(ROOT / "gin")]
+    settings = [*SMALL, f"train.episodes = {episodes}", "train.seed_episodes = 2"]
+    config.parse([str(ROOT / "gin" / name) for name in names], settings)
+    training.train(str(root_dir))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_it_trains_stops_goes_on_and_is_exported(file, tmp_path):
+    train(tmp_path, file, 3)
+    train(tmp_path, file, 4)
+    lines = (tmp_path / "scalars.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert rows[-1]["episodes"] == 4 and rows[-1]["updates"] == 6
+    assert any(np.isfinite(row.get("evaluation/return", np.nan)) for row in rows)
+    policy = tf.saved_model.load(str(tmp_path / "policy"))
+    spec = policy.signatures["action"].structured_input_signature[1]
+    inputs = {name: tf.zeros([2, *s.shape[1:]], s.dtype) for name, s in spec.items()}
+    actions = [policy.signatures["action"](**inputs)["action"] for _ in range(2)]
+    np.testing.assert_array_equal(*actions)
+    assert np.all(np.abs(actions[0]) <= 1) and np.any(actions[0] != 0)
+
+
+def test_the_readme_names_every_file(root):
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for file in FILES:
+        assert str(file.relative_to(ROOT)) in readme, file
