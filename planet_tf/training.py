@@ -1,9 +1,10 @@
 """Training: Algorithm 1 of the paper, and what is set up around it."""
 
+import contextlib
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import gin
 import numpy as np
@@ -19,6 +20,8 @@ from planet_tf import (
     export,
     policy as policies,
     replay as replays,
+    run_lock,
+    signals,
     summaries,
     tasks,
 )
@@ -73,6 +76,7 @@ def train(
     Raises:
       ConfigError: if a setting cannot be used; nothing has been written then.
       FloatingPointError: if the loss or a gradient is not finite; the last checkpoint is good.
+      KeyboardInterrupt, Terminated: on Ctrl-C and SIGTERM, after a checkpoint.
       WorkerError: if an environment's process fails; the last checkpoint is good.
     """
     with config.config_errors():
@@ -83,21 +87,22 @@ def train(
         )
         run.open(episodes)
 
-    while (missing := seed_episodes - run.episodes) > 0:
-        run.collect_random(min(missing, environments))
-    while (missing := heldout_episodes - run.heldout.num_episodes) > 0:
-        run.hold_out_random(min(missing, environments))
+    with run.saved_if_stopped():
+        while (missing := seed_episodes - run.episodes) > 0:
+            run.collect_random(min(missing, environments))
+        while (missing := heldout_episodes - run.heldout.num_episodes) > 0:
+            run.hold_out_random(min(missing, environments))
 
-    while (missing := episodes - run.episodes) > 0:
-        before, count = run.episodes, min(missing, environments)
-        run.fit(count * updates_per_episode)
-        run.collect(count, random_collection)
-        if _passed(evaluate_every, before, run.episodes) or count == missing:
-            run.evaluate(evaluation_episodes)
-        run.save()
-        if _passed(export_every, before, run.episodes):
-            run.export()
-    run.export()
+        while (missing := episodes - run.episodes) > 0:
+            before, count = run.episodes, min(missing, environments)
+            run.fit(count * updates_per_episode)
+            run.collect(count, random_collection)
+            if _passed(evaluate_every, before, run.episodes) or count == missing:
+                run.evaluate(evaluation_episodes)
+            run.save()
+            if _passed(export_every, before, run.episodes):
+                run.export()
+        run.export()
     run.close()
 
 
@@ -146,8 +151,10 @@ class Run:
         """Opens the directory, and takes up the run that is in it.
 
         Raises:
-          ConfigError: if the directory holds another run: of another task, seed or observation.
+          ConfigError: if the directory is in use, or holds another run: of another task, seed or
+            observation.
         """
+        self._lock = run_lock.RunLock(self.root)
         identity_file = self.root / "run.json"
         run = {"seed": self._seed, **self.tasks.identity()}
         if identity_file.exists():
@@ -202,19 +209,18 @@ class Run:
 
     def fit(self, updates: int) -> None:
         """Takes `updates` optimizer steps on chunks of the replay; logs the terms' means."""
-        start, first, history = time.perf_counter(), self.updates, []
+        start, first = time.perf_counter(), self.updates
+        history: list[dict[str, tf.Tensor]] = []
         for batch in self.replay.chunks(
             self._word(_REPLAY), first, updates, self._batch_size, self._chunk_length
         ):
-            history.append(self.update(batch).extra)
+            terms = self.update(batch).extra
+            if history:  # an update late, lest a GPU has to wait
+                self._check_finite(history[-1], first + len(history))
+            history.append(terms)
             self._progress.within("update", len(history), updates)
+        self._check_finite(history[-1], first + updates)
         means = {key: float(np.mean([terms[key] for terms in history])) for key in history[0]}
-        broken = [key for key, value in means.items() if not np.isfinite(value)]
-        if broken:
-            raise FloatingPointError(
-                f"{', '.join(broken)} became NaN or infinite in updates {first + 1} to "
-                f"{first + updates}; what is in {self.root} is from before that"
-            )
         seconds = time.perf_counter() - start
         heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
         self.last_terms = {
@@ -222,6 +228,14 @@ class Run:
             **{f"test/{key}": float(value) for key, value in heldout.items()},
             "time/updates_per_second": updates / seconds,
         }
+
+    def _check_finite(self, terms: dict[str, tf.Tensor], update: int) -> None:
+        broken = [key for key, value in terms.items() if not np.isfinite(value)]
+        if broken:
+            raise FloatingPointError(
+                f"{', '.join(broken)} became NaN or infinite in update {update}; what is in "
+                f"{self.root} is from before that"
+            )
 
     def collect(self, count: int = 1, random: bool = False) -> None:
         """Adds episodes of the collect policy, or random ones, to the replay; logs the last fit."""
@@ -283,9 +297,25 @@ class Run:
         self._summaries.close()
         self._progress.close()
         self.tasks.close()
+        self._lock.release()
         print(
             f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl"
         )
+
+    @contextlib.contextmanager
+    def saved_if_stopped(self) -> Iterator[None]:
+        """Writes a checkpoint, and closes, if Ctrl-C or SIGTERM stops what is done meanwhile."""
+        try:
+            with signals.terminated():
+                yield
+        except (KeyboardInterrupt, signals.Terminated):
+            self._progress.say(f"stopped at update {self.updates}: writing a checkpoint")
+            self.save()
+            self.close()
+            raise
+        except BaseException:
+            self._lock.release()
+            raise
 
     # What they share.
 

@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.set_verbosity(logging.ERROR)
 gym_notices.notices.clear()  # TF-Agents imports gym 0.23, which would say that it is old
 
-from planet_tf import config, training  # noqa: E402
+from planet_tf import config, signals, training  # noqa: E402
 from planet_tf.environments import processes  # noqa: E402
 
 
@@ -58,6 +58,8 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted: the same command resumes the run", file=sys.stderr)
         return 130
+    except signals.Terminated:
+        print("ended by SIGTERM: the same command resumes the run", file=sys.stderr)
     return 0
 
 

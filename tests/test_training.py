@@ -194,7 +194,7 @@ def test_random_collection_leaves_the_policy_unused(quick, tmp_path, monkeypatch
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path, checkpoint):
-    with pytest.raises(FloatingPointError, match="loss.* updates 1 to 3"):
+    with pytest.raises(FloatingPointError, match="loss.* in update [123];"):
         quick(tmp_path / "rate", PlanetAgent__learning_rate=1e30)
     gin.bind_parameter("PlanetAgent.learning_rate", 1e-3)
 
@@ -205,7 +205,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path, checkpoi
     done = train(run, files, ["train.episodes=4", "WorldModel.observation_scale=1e36"])
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "error: loss" in done.stderr and "updates 4 to 6" in done.stderr
+    assert "error: loss" in done.stderr and "in update 4;" in done.stderr
     assert str(run) in done.stderr.split("error: ")[1]
     assert names(run / "checkpoints") == [
         "checkpoint",
