@@ -73,6 +73,12 @@ class PlanetAgent(tf_agent.TFAgent):
         if min(exploration_noise, final_exploration_noise or 0.0, exploration_updates) < 0:
             raise ValueError("PlanetAgent: exploration_noise and its schedule must not be negative")
 
+        if sample_per_candidate not in (True, False):
+            raise ValueError(
+                "PlanetAgent.sample_per_candidate must be True or False, got "
+                f"{sample_per_candidate!r}"
+            )
+
         def scheduled_noise():
             done = tf.cast(train_step_counter, tf.float32) / max(exploration_updates, 1)
             change = final_exploration_noise - exploration_noise

@@ -16,14 +16,14 @@ def export_policy(
     train_step: tf.Variable | None = None,
     jit_compile: bool = False,
 ) -> str:
-    """Writes encoder, RSSM and planner as one SavedModel with explicit state in and out.
+    """Writes encoder, latent model and planner as one SavedModel with explicit state in and out.
 
     Signatures: `get_initial_state(batch_size)` and `action(time step, policy state)`, for any batch
     size. The initial state's seed is drawn anew at every call, in every process. What was in the
     directory is replaced only when the new export is complete.
 
     Args:
-      policy: the policy to export; its exploration noise goes with it.
+      policy: the policy to export; its exploration noise goes with it (of a schedule, as it is).
       directory: where the SavedModel is to stand.
       train_step: variable whose value goes with it.
       jit_compile: exports the XLA-compiled variant, which TF Serving on a GPU and TF-Java do not
@@ -35,12 +35,15 @@ def export_policy(
     target = pathlib.Path(directory)
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    # A policy of its own, so that the functions traced for export have any batch size.
+    # A policy of its own, so that the functions traced for export have any batch size. It takes
+    # only what the model reads.
+    reads, noise = policy.world_model.reads, policy.exploration_noise
+    spec = policy.time_step_spec
     exported = policies.PlanetPolicy(
-        policy.time_step_spec,
+        spec._replace(observation={reads: spec.observation[reads]}),
         policy.action_spec,
         policy.world_model,
-        exploration_noise=policy.exploration_noise,
+        exploration_noise=float(noise()) if callable(noise) else noise,
         sample_per_candidate=policy.sample_per_candidate,
         jit_compile=jit_compile,
     )

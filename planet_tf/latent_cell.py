@@ -29,11 +29,12 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
     """One step of a latent model, for `tf.keras.layers.RNN` and for acting.
 
     As a Keras cell it takes a dict of `action` [B, A], `noise` [B, S], where rows may have to start
-    anew `is_first` [B, 1] (0 or 1), and where there are images `embed` [B, E]; without it the step
-    is taken in imagination. It puts out a dict of the state and, where something is drawn, the
-    `mean` and `std` of the distribution that stoch was drawn from. (Keras cannot carry distribution
-    objects through a loop: the methods below build them.) Under a mixed precision policy of Keras
-    the matmuls are in 16 bits; state, noise and distributions are float32.
+    anew `is_first` [B, 1] (0 or 1), and where there are images `embed` [B, E] and, if some are to
+    be passed over, `seen` [B, 1] (0 or 1); without `embed` the step is taken in imagination. It
+    puts out a dict of the state and, where something is drawn, the `mean` and `std` of the
+    distribution that stoch was drawn from. (Keras cannot carry distribution objects through a loop:
+    the methods below build them.) Under a mixed precision policy of Keras the matmuls are in 16
+    bits; state, noise and distributions are float32.
 
     A step has two halves: what the state and the action say of the next step, the `context`
     [..., C], and what the image adds.
@@ -47,6 +48,8 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
 
     stoch_size = 0
     """S, the noise that a step takes."""
+    blind_fraction = 0.0
+    """Share of the images of a training chunk that are passed over, at random."""
 
     def __init__(
         self,
@@ -82,8 +85,10 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
         """Returns the context [..., C] of the step after `state` by `action` [..., A]."""
 
     @abc.abstractmethod
-    def _advance(self, context: tf.Tensor, projected: tf.Tensor | None, noise: tf.Tensor):
+    def _advance(self, context: tf.Tensor, projected: tf.Tensor | None, noise: tf.Tensor, seen):
         """Takes the second half of a step; projected is the embedding's, None in imagination.
+
+        Only a model with a `blind_fraction` is ever given `seen`.
 
         Returns:
           The state, and what else the step puts out.
@@ -120,7 +125,7 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
         projected = inputs.get("projected")
         if "embed" in inputs:
             projected = self.posterior_embed(inputs["embed"])
-        state, more = self._advance(context, projected, inputs["noise"])
+        state, more = self._advance(context, projected, inputs["noise"], inputs.get("seen"))
         return {**state, **more}, (state,)
 
     def _posterior_out(self, context: tf.Tensor, projected: tf.Tensor) -> tf.Tensor:
@@ -138,6 +143,7 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
         is_first: tf.Tensor,
         noise: tf.Tensor,
         state: State | None = None,
+        seen: tf.Tensor | None = None,
     ) -> tuple[tfd.Distribution | None, tfd.Distribution | None, State]:
         """Filters a chunk into posteriors and the priors that predicted them (paper eq. 3-4).
 
@@ -147,6 +153,7 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
           is_first: bool [B, L]; True resets the latent state (and the action) before the step.
           noise: float32 [B, L, S], standard normal.
           state: the state before the chunk; zeros if None.
+          seen: bool [B, L], the images that a model with a `blind_fraction` may see; None: all.
 
         Returns:
           posterior, prior: distributions over stoch, batch shape [B, L], event shape [S]; None of
@@ -159,6 +166,8 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
         # What needs no recurrence is done for all steps at once: the embedding's part of the
         # posterior before it, the prior after it.
         inputs = {"projected": self.posterior_embed(embed), "action": action, "noise": noise}
+        if seen is not None:
+            inputs["seen"] = tf.cast(seen, tf.float32)[..., None]
         out = self._unroll({**inputs, "is_first": is_first}, state)
         return *self._distributions(out), self._states(out)
 
@@ -236,7 +245,7 @@ class StochasticCell(LatentCell):
         mean, std = tf.split(out, 2, -1)
         return mean, tf.nn.softplus(std) + self._min_std
 
-    def _advance(self, context, projected, noise):
+    def _advance(self, context, projected, noise, seen):
         latent = self.prior(context) if projected is None else self._posterior(context, projected)
         mean, std = latent.distribution.loc, latent.distribution.scale
         return self._state(context, mean + std * noise, {"mean": mean, "std": std})

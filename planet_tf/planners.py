@@ -27,9 +27,10 @@ def cem(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Fits a diagonal Gaussian over action sequences to its best samples (paper algorithm 2).
 
-    Starts from mean 0 and std 1 at every decision, clips candidates to [-1, 1], and refits with the
-    elites' mean and std = sqrt(population variance + 1e-6). A score that is not finite ranks last.
-    One iteration with one elite is random shooting; no iteration leaves mean 0.
+    Starts from mean 0 and std 1 at every decision and, unless told otherwise, clips candidates to
+    [-1, 1] and refits with the elites' mean and std = sqrt(population variance + 1e-6). A
+    score that is not finite ranks last. One iteration with one elite is random shooting; no
+    iteration leaves mean 0.
 
     Args:
       evaluate: scores candidates; see `Evaluate`.
@@ -40,7 +41,7 @@ def cem(
       candidates: J, sequences sampled in an iteration.
       elites: K, best candidates that the distribution is refitted to.
       iterations: I.
-      spread: 'std', or 'mean_abs' for the paper's sum |action - mean| / (K - 1).
+      spread: 'std', or 'mean_abs' for the paper's sum |action - mean| / (K - 1), without a floor.
       clip: whether candidates are clipped to [-1, 1] (the paper's are not).
 
     Returns:
@@ -56,6 +57,8 @@ def cem(
             raise ValueError(f"cem.{name} must be at least 1, got {value}")
     if iterations < 0:
         raise ValueError(f"cem.iterations must not be negative, got {iterations}")
+    if clip not in (True, False):
+        raise ValueError(f"cem.clip must be True or False, got {clip!r}")
     if spread not in ("std", "mean_abs"):
         raise ValueError(f"cem.spread must be 'std' or 'mean_abs', got {spread!r}")
     if elites > candidates:

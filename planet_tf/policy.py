@@ -44,7 +44,7 @@ class PlanetPolicy(tf_policy.TFPolicy):
       exploration_noise: standard deviation of the Gaussian added to the action, which is clipped
         afterwards (collecting: 0.3, evaluating: 0); or a function that returns it, a scalar tensor.
       sample_per_candidate: starts every candidate from a posterior sample of its own (the paper's
-        choice), in place of one that all share.
+        choice), in place of one that all share; of no effect on a model that draws nothing.
       jit_compile: compiles filter and planner with XLA (gains on a GPU, loses on a CPU).
 
     Raises:
@@ -138,12 +138,12 @@ class PlanetPolicy(tf_policy.TFPolicy):
         latent = model.step(observation, policy_state["action"], is_first, before, noise)
         state = {key: latent[key] for key in before}
 
-        def start(candidates):
+        def start(candidates, seeds):
             """Returns the state that every candidate starts from, parts [B * candidates, ...]."""
             starts = {key: tf.repeat(value, candidates, 0) for key, value in state.items()}
             if self.sample_per_candidate and "stoch" in state:
                 size = model.cell.stoch_size
-                noise = _row_noise(wm.stateless_normal, [candidates, size], stoch_seed)
+                noise = _row_noise(wm.stateless_normal, [candidates, size], seeds)
                 stoch = latent["mean"][:, None] + latent["std"][:, None] * noise
                 starts["stoch"] = tf.reshape(stoch, [-1, size])
             return starts
@@ -159,13 +159,12 @@ class PlanetPolicy(tf_policy.TFPolicy):
         return action, {**state, "action": action, "seed": next_seed}
 
     def _plan(self, start, batch_size, seeds):
-        """Runs the planner from the states that `start` gives so many candidates."""
+        """Runs the planner from the states that `start` gives so many candidates and a seed."""
         model = self.world_model
-        action_seed, rollout_seed = _split_rows(seeds, 2)
+        action_seed, rollout_seed, start_seed = _split_rows(seeds, 3)
 
         def at(seeds, i):
-            fold_in = tf.random.experimental.stateless_fold_in
-            return tf.map_fn(lambda seed: fold_in(seed, i, alg="philox"), seeds)
+            return tf.map_fn(lambda seed: wm.stateless_fold_in(seed, i), seeds)
 
         def noise(shape, i):
             return _row_noise(wm.stateless_normal, shape, at(action_seed, i))
@@ -175,7 +174,7 @@ class PlanetPolicy(tf_policy.TFPolicy):
             shape = [candidates, horizon, model.cell.stoch_size]
             rollout_noise = _row_noise(wm.stateless_normal, shape, at(rollout_seed, i))
             returns = model.imagined_return(
-                start(candidates),
+                start(candidates, at(start_seed, i)),
                 tf.reshape(actions, [-1, horizon, action_size]),
                 tf.reshape(rollout_noise, [-1, *shape[1:]]),
             )

@@ -140,15 +140,32 @@ class RNNCell(latent_cell.LatentCell):
     """The deterministic model: deter alone; it draws nothing and has no divergence.
 
     The heads see deter as predicted, before the image corrects it: the likelihood is that of the
-    next image given the past ones, which trains the prediction that planning needs.
+    next image given the past ones. In training a share of the images is passed over, at random:
+    without a divergence nothing else would train predictions of more than one step, which are what
+    planning needs.
 
     Args:
       deter_size: D, units of the GRU.
       hidden_size: units of the dense layers before the GRU and the correction.
+      blind_fraction: the share of images passed over in training, at least 0 and below 1.
+
+    Raises:
+      ValueError: for another blind_fraction.
     """
 
-    def __init__(self, deter_size: int = 200, hidden_size: int = 200, name: str = "rnn"):
+    def __init__(
+        self,
+        deter_size: int = 200,
+        hidden_size: int = 200,
+        blind_fraction: float = 0.5,
+        name: str = "rnn",
+    ):
         super().__init__({"deter": deter_size}, deter_size, hidden_size, 2 * deter_size, name)
+        if not 0 <= blind_fraction < 1:
+            raise ValueError(
+                f"RNNCell.blind_fraction must be at least 0 and below 1, got {blind_fraction}"
+            )
+        self.blind_fraction = blind_fraction
         dense = tf.keras.layers.Dense
         self.transition_hidden = dense(hidden_size, activation="relu", name="transition_hidden")
         self.gates = dense(2 * deter_size, "sigmoid", bias_initializer="ones", name="gates")
@@ -158,11 +175,12 @@ class RNNCell(latent_cell.LatentCell):
         """Returns the predicted deter [..., D] = GRU(deter, relu(dense(action)))."""
         return _gru(self.gates, self.candidate, self.transition_hidden(action), state["deter"])
 
-    def _advance(self, context, projected, noise):
+    def _advance(self, context, projected, noise, seen):
         if projected is None:
             return {"deter": context}, {}
         gate, new = tf.split(self._posterior_out(context, projected), 2, -1)
-        corrected = context + tf.sigmoid(gate) * (tf.tanh(new) - context)
+        correction = tf.sigmoid(gate) * (tf.tanh(new) - context)
+        corrected = context + (correction if seen is None else seen * correction)
         return {"deter": corrected}, {"predicted": context}
 
     def features(self, states):

@@ -133,6 +133,12 @@ class Run:
             seed=self._word(_UPDATES),
             jit_compile=jit_compile,
         )
+        distance = self.agent.world_model.overshooting_distance
+        if distance >= chunk_length:
+            raise config.ConfigError(
+                f"WorldModel.overshooting_distance ({distance}) must be below train.chunk_length "
+                f"({chunk_length}): no chunk holds so many steps ahead"
+            )
         self.update = tf.function(self.agent.train, jit_compile=jit_compile)
         self._loss = tf.function(self.agent.loss, jit_compile=jit_compile)
         self._predict = tf.function(self.agent.world_model.predict, jit_compile=jit_compile)
@@ -408,6 +414,12 @@ def _check_settings(settings: dict) -> None:
         if name not in ("root_dir", "task", *choices)
     }
     config.check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
+    several = 1 if isinstance(settings["task"], str) else len(settings["task"])
+    if settings["seed_episodes"] < several:
+        raise config.ConfigError(
+            f"train.seed_episodes ({settings['seed_episodes']}) must be at least the number of "
+            f"tasks, {several}: they are counted over all tasks"
+        )
     if settings["episodes"] <= settings["seed_episodes"]:
         raise config.ConfigError(
             f"train.episodes ({settings['episodes']}) must exceed train.seed_episodes "

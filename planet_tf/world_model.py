@@ -21,6 +21,11 @@ def split_seed(seed: tf.Tensor, count: int) -> tf.Tensor:
     return tf.random.experimental.stateless_split(seed, count, alg="philox")
 
 
+def stateless_fold_in(seed: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """Returns another stateless seed, int32 [2], made of one and a number."""
+    return tf.random.experimental.stateless_fold_in(seed, number, alg="philox")
+
+
 def stateless_normal(shape, seed: tf.Tensor) -> tf.Tensor:
     """Draws float32 standard normals that depend on the seed alone, int32 [2].
 
@@ -100,10 +105,19 @@ class WorldModel(tf.Module):
         _check_choice("precision", precision, PRECISIONS)
         if not image_shape and not state_size:
             raise ValueError("WorldModel: the environment shows neither an image nor a state")
-        if overshooting_distance < 1:
+        if overshooting_distance < 1 or overshooting_distance != int(overshooting_distance):
             raise ValueError(
-                f"WorldModel.overshooting_distance must be at least 1, got {overshooting_distance}"
+                "WorldModel.overshooting_distance must be at least 1 and whole, got "
+                f"{overshooting_distance}"
             )
+        scales = {
+            "overshooting_scale": overshooting_scale,
+            "global_prior_scale": global_prior_scale,
+            "continuation_scale": continuation_scale,
+        }
+        for name_of, scale in scales.items():
+            if not scale >= 0:
+                raise ValueError(f"WorldModel.{name_of} must not be negative, got {scale}")
         self.action_size = action_size
         self.precision = precision
         self.reads = "image" if image_shape else "state"
@@ -114,7 +128,7 @@ class WorldModel(tf.Module):
             "kl_scale": kl_scale,
             "free_nats": free_nats,
         }
-        self._overshooting_distance = overshooting_distance
+        self.overshooting_distance = int(overshooting_distance)
         self._overshooting_scale = overshooting_scale
         self._global_prior_scale = global_prior_scale
         self._continuation_scale = continuation_scale
@@ -193,7 +207,11 @@ class WorldModel(tf.Module):
         """
         observation_seed, stoch_seed = tf.unstack(split_seed(seed, 2))
         observation = self._preprocess_chunk(batch[self.reads], observation_seed)
-        posterior, prior, states = self._observe(observation, batch, stoch_seed)
+        seen = None
+        if self.cell.blind_fraction:
+            drawn = stateless_uniform(tf.shape(batch["reward"]), stateless_fold_in(seed, 1))
+            seen = tf.ensure_shape(drawn, batch["reward"].shape) >= self.cell.blind_fraction
+        posterior, prior, states = self._observe(observation, batch, stoch_seed, seen)
         feat = self.cell.features(states)
         # A reward [B, L, 1] would broadcast against the mean [B, L] where B == L.
         batch["reward"].shape.assert_is_compatible_with(feat.shape[:2])
@@ -216,7 +234,7 @@ class WorldModel(tf.Module):
 
     def _further_terms(self, batch, posterior, states, feat, seed):
         """Yields the terms that are off by default: their names, weights and values."""
-        if self._overshooting_distance > 1:
+        if self.overshooting_distance > 1:
             value = self._overshooting(batch, posterior, states, seed)
             yield "overshooting_loss", self._overshooting_scale, value
         if self._global_prior_scale:
@@ -231,13 +249,11 @@ class WorldModel(tf.Module):
             yield "state_loss", 1.0, -tf.reduce_mean(there.log_prob(batch["state"]))
 
     def _overshooting(self, batch, posterior, states, seed):
-        distance, size = self._overshooting_distance, self.cell.stoch_size
+        distance, size = self.overshooting_distance, self.cell.stoch_size
 
         def imagine(action, state):
             shape = tf.stack([tf.shape(action)[0], distance, size])
-            noise = stateless_normal(
-                shape, tf.random.experimental.stateless_fold_in(seed, 2, "philox")
-            )
+            noise = stateless_normal(shape, stateless_fold_in(seed, 2))
             noise = tf.ensure_shape(noise, [action.shape[0], distance, size])
             prior, _ = self.cell.imagine(action, noise, state)
             return prior
@@ -252,13 +268,13 @@ class WorldModel(tf.Module):
             self._scales["free_nats"],
         )
 
-    def _observe(self, observation, batch, seed):
+    def _observe(self, observation, batch, seed, seen=None):
         shape = tf.concat([tf.shape(observation)[:2], [self.cell.stoch_size]], 0)
         noise = tf.ensure_shape(
             stateless_normal(shape, seed), [*observation.shape[:2], self.cell.stoch_size]
         )
         embed = self.encoder(observation)
-        return self.cell.observe(embed, batch["action"], batch["is_first"], noise)
+        return self.cell.observe(embed, batch["action"], batch["is_first"], noise, seen=seen)
 
     def step(
         self,
@@ -320,7 +336,8 @@ class WorldModel(tf.Module):
 
         Returns:
           observation: float32 [B, L, *input_shape], the model's reconstruction (first `context`
-            steps) and open-loop prediction (the others).
+            steps; of an RNN each is predicted from the ones before) and open-loop prediction (the
+            others).
           target: float32 [B, L, *input_shape], the preprocessed observations.
           reward: float32 [B, L], predicted mean rewards.
 

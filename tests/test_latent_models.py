@@ -181,8 +181,8 @@ def test_open_loop_ignores_observations_after_the_context(small, batch, latent):
 def test_only_the_rnn_says_the_same_twice(small, batch):
     for latent in MODELS:
         model = make_model(latent)
-        losses = {float(model.loss(batch, seed(value))[0]) for value in range(3)}
-        assert len(losses) == (1 if latent == "rnn" else 3)
+        said = [model.predict(batch, 2, seed(value))["reward"].numpy() for value in range(3)]
+        assert len(np.unique(said, axis=0)) == (1 if latent == "rnn" else 3)
 
 
 @pytest.mark.parametrize("latent", MODELS)
@@ -209,28 +209,63 @@ def test_overshooting_of_distance_1_is_none_and_more_adds_its_term(small, batch)
     np.testing.assert_allclose(more - plain, 0.5 * terms["overshooting_loss"], rtol=1e-3)
 
 
-def test_overshooting_imagines_what_imagine_does(small, batch, monkeypatch):
-    """The priors of 1 step from every posterior are those that filtering had."""
-    model = make_model(overshooting_distance=2)
-    seen = {}
+def test_overshooting_of_a_model_pair_by_pair(small, batch):
+    """The whole loss, against single steps from every posterior with the same noise."""
+    model = make_model(overshooting_distance=3, free_nats=0.5)
+    batch["is_first"] = tf.constant([[True] + 4 * [False], [False, False, True, False, False]])
+    _, terms = model.loss(batch, seed())
+    noise_seed = tf.unstack(world_model.split_seed(seed(), 2))[1]
+    noise = world_model.stateless_normal([B, L, 3], noise_seed)
+    embed = model.encoder(batch["state"])
+    chunk = batch["action"], batch["is_first"], noise
+    posterior, _, states = model.cell.observe(embed, *chunk)
+    fold = world_model.stateless_fold_in(seed(), 2)
+    noise = tf.reshape(world_model.stateless_normal([B * L, 3, 3], fold), [B, L, 3, 3])
+    pairs = []
+    for row in range(B):
+        for t in range(L):
+            state = {key: value[row : row + 1, t] for key, value in states.items()}
+            for d in range(1, 4):
+                if t + d >= L or batch["is_first"][row, t + d]:
+                    break
+                step = {"action": batch["action"][row : row + 1, t + d]}
+                step["noise"] = noise[row : row + 1, t, d - 1]
+                out, (state,) = model.cell(step, (state,))
+                m1, s1 = posterior.mean()[row, t + d], posterior.stddev()[row, t + d]
+                m2, s2 = out["mean"][0], out["std"][0]
+                kl = np.log(s2 / s1) + (s1**2 + (m1 - m2) ** 2) / (2 * s2**2) - 0.5
+                if d > 1:
+                    pairs.append(max(0.0, kl.numpy().sum() - 0.5))
+    assert len(pairs) == (3 + 2) + 1  # row 0: 3 of two steps, 2 of three; row 1: one of two
+    np.testing.assert_allclose(terms["overshooting_loss"], np.mean(pairs), rtol=1e-4)
 
-    def spy(posterior, states, action, is_first, imagine, distance, free_nats):
-        _, _, kept = model.cell.observe(
-            model.encoder(batch["state"]),
-            batch["action"],
-            batch["is_first"],
-            tf.zeros([B, L, 3]),
-        )
-        prior = imagine(action[:, 1:2], {key: value[:, 0] for key, value in kept.items()})
-        seen["actual"] = prior.mean()[:, 0]
-        state = {key: value[:, 0] for key, value in kept.items()}
-        seen["expected"] = model.cell.prior(model.cell.transition(state, action[:, 1])).mean()
-        return tf.constant(0.0)
 
-    monkeypatch.setattr(world_model.losses, "overshooting", spy)
-    monkeypatch.setattr(model, "_overshooting_distance", 1)
-    model._overshooting(batch, None, None, seed())
-    np.testing.assert_allclose(seen["actual"], seen["expected"], atol=1e-5)
+def test_an_rnn_is_trained_to_predict_without_images(small, batch):
+    """Half of the images are passed over in training, none in acting."""
+    cell = make_cell("rnn")
+    chunk = {"action": normal(1, B, L, A), "noise": normal(2, B, L, 0)}
+    chunk |= {"embed": normal(3, B, L, E), "is_first": tf.zeros([B, L], bool)}
+    _, _, all_seen = cell.observe(**chunk)
+    _, _, same = cell.observe(**chunk, seen=tf.ones([B, L], bool))
+    np.testing.assert_array_equal(all_seen["deter"], same["deter"])
+    _, _, blind = cell.observe(**chunk, seen=tf.zeros([B, L], bool))
+    _, imagined = cell.imagine(chunk["action"], chunk["noise"], cell.initial_state(B))
+    np.testing.assert_allclose(blind["deter"], imagined["deter"], atol=1e-6)
+    half = {float(make_model("rnn").loss(batch, seed(i))[0]) for i in range(4)}
+    gin.bind_parameter("RNNCell.blind_fraction", 0.0)
+    assert len(half) > 1
+    assert len({float(make_model("rnn").loss(batch, seed(i))[0]) for i in range(4)}) == 1
+    gin.bind_parameter("RNNCell.blind_fraction", 1.0)
+    with pytest.raises(ValueError, match="blind_fraction must be at least 0 and below 1, got 1.0"):
+        make_model("rnn")
+
+
+@pytest.mark.parametrize(
+    "setting", ["overshooting_scale", "global_prior_scale", "continuation_scale"]
+)
+def test_weights_of_terms_are_not_negative(small, setting):
+    with pytest.raises(ValueError, match=f"{setting} must not be negative, got -1.0"):
+        make_model(**{setting: -1.0})
 
 
 def test_the_global_prior_adds_its_share(small, batch):
@@ -251,7 +286,7 @@ def test_what_cannot_be_chosen_is_named(small):
         make_model("lstm")
     with pytest.raises(ValueError, match="neither an image nor a state"):
         world_model.WorldModel(A, None, 0)
-    with pytest.raises(ValueError, match="overshooting_distance must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="overshooting_distance must be at least 1 and whole, got 0"):
         make_model(overshooting_distance=0)
 
 

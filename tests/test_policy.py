@@ -233,25 +233,39 @@ def test_it_drives_an_environment_and_is_traced_once(agent):
 
 @pytest.mark.parametrize("own", [False, True])
 def test_candidates_start_from_one_posterior_sample_or_each_from_its_own(agent, monkeypatch, own):
-    starts = []
+    starts, latents = [], []
     model = agent.world_model
+    filtering = model.step
 
-    def spy(state, action, noise):
-        starts.append(state)
+    def step(*arguments):
+        latents.append(filtering(*arguments))
+        return latents[-1]
+
+    def imagined_return(state, action, noise):
+        starts.append({key: value.numpy().reshape([2, 20, -1]) for key, value in state.items()})
         return tf.reduce_sum(action, [1, 2])
 
-    monkeypatch.setattr(model, "imagined_return", spy)
+    monkeypatch.setattr(model, "step", step)
+    monkeypatch.setattr(model, "imagined_return", imagined_return)
     spec = agent.time_step_spec, agent.action_spec
     policy = policies.PlanetPolicy(*spec, model, sample_per_candidate=own)
     tf.config.run_functions_eagerly(True)
     try:
-        state = policy.action(time_step(images(1)), policy.get_initial_state(1)).state
+        state = policy.action(time_step(images(2)), policy.get_initial_state(2)).state
     finally:
         tf.config.run_functions_eagerly(False)
-    candidates = starts[0]["stoch"].shape[0]
-    assert candidates == 20 and starts[0]["deter"].shape[0] == 20
-    np.testing.assert_array_equal(starts[0]["deter"], tf.repeat(state["deter"], 20, 0))
-    assert len(np.unique(starts[0]["stoch"], axis=0)) == (20 if own else 1)
+    assert len(starts) == 2  # iterations
+    for start in starts:
+        np.testing.assert_array_equal(start["deter"], np.stack([state["deter"]] * 20, 1))
+    stoch = np.stack([start["stoch"] for start in starts], 2)  # [row, candidate, iteration, S]
+    if not own:
+        np.testing.assert_array_equal(stoch - state["stoch"].numpy()[:, None, None], 0 * stoch)
+        return
+    (latent,) = latents
+    noise = (stoch - latent["mean"].numpy()[:, None, None]) / latent["std"].numpy()[:, None, None]
+    assert len(np.unique(noise.round(4))) > 0.95 * noise.size  # all drawn apart
+    assert abs(noise.mean()) < 5 / np.sqrt(noise.size)
+    assert abs(noise.var() - 1) < 5 * np.sqrt(2 / noise.size)
 
 
 def test_a_noise_that_is_a_function_is_asked_at_every_action(agent):
