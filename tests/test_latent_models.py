@@ -286,7 +286,9 @@ def test_what_cannot_be_chosen_is_named(small):
         make_model("lstm")
     with pytest.raises(ValueError, match="neither an image nor a state"):
         world_model.WorldModel(A, None, 0)
-    with pytest.raises(ValueError, match="overshooting_distance must be at least 1 and whole, got 0"):
+    with pytest.raises(
+        ValueError, match="overshooting_distance must be at least 1 and whole, got 0"
+    ):
         make_model(overshooting_distance=0)
 
 
