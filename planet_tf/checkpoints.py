@@ -1,6 +1,8 @@
 """Checkpoints that are restored whole or not at all."""
 
 import os
+import pathlib
+import sys
 
 import tensorflow as tf
 
@@ -25,14 +27,37 @@ class Checkpoints:
         self._manager.save(checkpoint_number=number)
 
     def restore(self) -> int | None:
-        """Restores the newest checkpoint; returns its number, or None if there is none.
+        """Restores the newest checkpoint that can be read; says which ones cannot.
+
+        Returns:
+          Its number, or None if there is none.
 
         Raises:
-          ValueError: if the checkpoint and the objects differ in a variable's shape or presence.
+          ValueError: if the checkpoint and the objects differ in a variable's shape or presence, or
+            if there are checkpoints but none can be read.
         """
-        path = self._manager.latest_checkpoint
-        if path is None:
-            return None
+        torn = []
+        for path in self._newest_first():
+            try:
+                _read_through(path)
+            except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
+                torn.append(f"checkpoint {path} cannot be read ({str(error).splitlines()[0]})")
+                continue
+            for line in torn:
+                print(f"{line}: {path} is used in its place", file=sys.stderr)
+            self._restore_strictly(path)
+            return int(path.rsplit("-", 1)[1])
+        if torn:
+            raise ValueError("; ".join(torn) + "; move them away to learn anew from the episodes")
+        return None
+
+    def _newest_first(self) -> list[str]:
+        """Looks for the files: the list that TensorFlow keeps of them may be torn, too."""
+        files = pathlib.Path(self._manager.directory).glob("ckpt-*.index")
+        paths = [os.fspath(file.with_suffix("")) for file in files]
+        return sorted(paths, key=lambda path: int(path.rsplit("-", 1)[1]), reverse=True)
+
+    def _restore_strictly(self, path: str) -> None:
         way_out = (
             "The gin settings differ from those of the run that wrote it: use the same ones (see "
             "config.gin in the run's directory), or name another --root_dir."
@@ -43,4 +68,10 @@ class Checkpoints:
             status.assert_consumed()
         except (ValueError, AssertionError) as error:
             raise ValueError(f"checkpoint {path} does not fit: {error}\n{way_out}") from error
-        return int(path.rsplit("-", 1)[1])
+
+
+def _read_through(path: str) -> None:
+    """Reads all of a checkpoint, which checks its checksums."""
+    reader = tf.train.load_checkpoint(path)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)

@@ -92,6 +92,49 @@ def _settings_from(source: str) -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
+def check_training(settings: dict) -> None:
+    """Raises ConfigError for a setting of `training.train` that cannot be right."""
+    choices = {"jit_compile": (True, False, None), "random_collection": (True, False)}
+    for name, right in choices.items():
+        if not any(settings[name] is choice for choice in right):
+            raise ConfigError(
+                f"train.{name} must be one of {', '.join(map(str, right))}, got {settings[name]!r}"
+            )
+    numbers = {
+        name: value
+        for name, value in settings.items()
+        if name not in ("root_dir", "task", *choices)
+    }
+    check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
+    task = settings["task"]
+    several = len(task) if isinstance(task, (tuple, list)) else 1
+    if settings["seed_episodes"] < several:
+        raise ConfigError(
+            f"train.seed_episodes ({settings['seed_episodes']}) must be at least the number of "
+            f"tasks, {several}: they are counted over all tasks"
+        )
+    if settings["episodes"] <= settings["seed_episodes"]:
+        raise ConfigError(
+            f"train.episodes ({settings['episodes']}) must exceed train.seed_episodes "
+            f"({settings['seed_episodes']}), which are random: nothing would be learned"
+        )
+
+
+def differences(before: str, now: str) -> list[str]:
+    """Lists the settings in which two texts of gin differ, as 'NAME: OLD -> NEW'."""
+    old, new = (_settings(text) for text in (before, now))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return [f"{name}: {old.get(name, 'unset')} -> {new.get(name, 'unset')}" for name in names]
+
+
+def _settings(text: str) -> dict[str, str]:
+    """Reads 'NAME = VALUE' lines, values of several lines too."""
+    text = re.sub(r"(?m)^(#.*|import .*)$|\\\n", "", text)
+    parts = re.split(r"(?m)^([\w./]+) *= *", text)
+    values = (" ".join(value.split()) for value in parts[2::2])
+    return dict(zip(parts[1::2], values, strict=True))
+
+
 def default_root_dir(files: Sequence[str]) -> str:
     """Names a run after its gin files: gin/cup.gin and gin/debug.gin give runs/cup-debug."""
     return os.path.join("runs", "-".join(pathlib.Path(file).stem for file in files) or "default")

@@ -80,7 +80,7 @@ def train(
       WorkerError: if an environment's process fails; the last checkpoint is good.
     """
     with config.config_errors():
-        _check_settings(locals())
+        config.check_training(locals())
         _let_gpu_memory_grow()
         run = Run(
             pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile, environments
@@ -161,6 +161,13 @@ class Run:
             observation.
         """
         self._lock = run_lock.RunLock(self.root)
+        try:
+            self._open(episodes)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, episodes: int) -> None:
         identity_file = self.root / "run.json"
         run = {"seed": self._seed, **self.tasks.identity()}
         if identity_file.exists():
@@ -181,7 +188,14 @@ class Run:
             best_evaluation=self._best_evaluation,
             **self.tasks.metrics,
         )
-        saved = self._checkpoints.restore()
+        try:
+            saved = self._checkpoints.restore()
+        except ValueError as error:
+            file = self.root / "config.gin"
+            before = file.read_text(encoding="utf-8") if file.exists() else ""
+            changed = config.differences(before, gin.operative_config_str())
+            lines = "\n  ".join(["settings then -> now:", *changed])
+            raise config.ConfigError(f"{error}\n{lines}") from error
         self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
         for number, episode in self.replay.episodes_since(saved or 0):
             self.tasks.observe(number, episode)  # collected after the checkpoint
@@ -398,33 +412,6 @@ _METRICS = ("return", "length")  # of each episode
 def _passed(every: int, before: int, now: int) -> bool:
     """Whether a multiple of `every` lies in (before, now]."""
     return before // every < now // every
-
-
-def _check_settings(settings: dict) -> None:
-    """Raises ConfigError for a setting of `train` that is of another kind than it should be."""
-    choices = {"jit_compile": (True, False, None), "random_collection": (True, False)}
-    for name, right in choices.items():
-        if not any(settings[name] is choice for choice in right):
-            raise config.ConfigError(
-                f"train.{name} must be one of {', '.join(map(str, right))}, got {settings[name]!r}"
-            )
-    numbers = {
-        name: value
-        for name, value in settings.items()
-        if name not in ("root_dir", "task", *choices)
-    }
-    config.check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
-    several = 1 if isinstance(settings["task"], str) else len(settings["task"])
-    if settings["seed_episodes"] < several:
-        raise config.ConfigError(
-            f"train.seed_episodes ({settings['seed_episodes']}) must be at least the number of "
-            f"tasks, {several}: they are counted over all tasks"
-        )
-    if settings["episodes"] <= settings["seed_episodes"]:
-        raise config.ConfigError(
-            f"train.episodes ({settings['episodes']}) must exceed train.seed_episodes "
-            f"({settings['seed_episodes']}), which are random: nothing would be learned"
-        )
 
 
 def _let_gpu_memory_grow() -> None:

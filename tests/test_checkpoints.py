@@ -92,3 +92,37 @@ def test_the_newest_two_are_kept(tmp_path):
     value.assign(0)
     assert checkpoints.Checkpoints(tmp_path, value=value).restore() == 6
     assert float(value) == 6
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "no data", "no list", "empty index"])
+def test_a_torn_newest_checkpoint_gives_way_to_the_one_before(tmp_path, capsys, harm):
+    value = tf.Variable(tf.range(100.0))
+    saved = checkpoints.Checkpoints(tmp_path, value=value)
+    for number in (3, 12):
+        value.assign(tf.fill([100], float(number)))
+        saved.save(number)
+    data = tmp_path / "ckpt-12.data-00000-of-00001"
+    if harm == "cut":
+        data.write_bytes(data.read_bytes()[:200])
+    elif harm == "changed":
+        data.write_bytes(data.read_bytes()[:200] + b"x" + data.read_bytes()[201:])
+    elif harm == "no data":
+        data.unlink()
+    elif harm == "no list":
+        (tmp_path / "checkpoint").unlink()
+    else:
+        (tmp_path / "ckpt-12.index").write_bytes(b"")
+    expected = 12 if harm == "no list" else 3
+    value.assign(tf.zeros([100]))
+    assert checkpoints.Checkpoints(tmp_path, value=value).restore() == expected
+    np.testing.assert_array_equal(value, np.full(100, float(expected)))
+    said = capsys.readouterr().err
+    assert ("ckpt-12 cannot be read" in said and "ckpt-3 is used" in said) == (expected == 3)
+
+
+def test_checkpoints_that_are_all_torn_are_named(tmp_path):
+    value = tf.Variable(1.0)
+    checkpoints.Checkpoints(tmp_path, value=value).save(1)
+    (tmp_path / "ckpt-1.data-00000-of-00001").unlink()
+    with pytest.raises(ValueError, match="ckpt-1 cannot be read .*move them away"):
+        checkpoints.Checkpoints(tmp_path, value=value).restore()

@@ -113,3 +113,21 @@ def test_only_errors_of_settings_are_turned_into_config_errors():
         raise ValueError("bad size")
     with pytest.raises(FloatingPointError), config.config_errors():
         raise FloatingPointError("NaN")
+
+
+def test_differences_of_two_configurations_are_listed_old_and_new():
+    before = """# Parameters for A:
+A.size = 3
+A.sizes = \\
+    (1,
+     2)
+B.name = 'x'
+"""
+    now = before.replace("A.size = 3", "A.size = 4").replace("B.name = 'x'", "C.new = True")
+    assert config.differences(before, before) == []
+    assert config.differences(before, now) == [
+        "A.size: 3 -> 4",
+        "B.name: 'x' -> unset",
+        "C.new: unset -> True",
+    ]
+    assert config.differences(before, before.replace("2)", "5)")) == ["A.sizes: (1, 2) -> (1, 5)"]

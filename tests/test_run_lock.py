@@ -30,4 +30,6 @@ def test_the_second_is_told_who_holds_it_until_a_kill(tmp_path):
     with pytest.raises(config.ConfigError, match=f"process {os.getpid()} "):
         run_lock.RunLock(tmp_path / "run")
     lock.release()
-    run_lock.RunLock(tmp_path / "run").release()
+    assert not list((tmp_path / "run").iterdir())
+    run_lock.RunLock(tmp_path / "new").release()
+    assert not (tmp_path / "new").exists()  # nothing came of it
