@@ -71,7 +71,7 @@ def test_a_strip_has_a_row_each_for_real_model_and_difference():
     image[:, 9] = 2
     target[1], image[1] = 0.5, 0.5  # the second chunk is not drawn
     strip = summaries.prediction_strip(
-        {"image": tf.constant(image), "target": tf.constant(target)}, columns=4
+        {"observation": tf.constant(image), "target": tf.constant(target)}, columns=4
     )
     assert strip.dtype == tf.uint8 and strip.shape == [3 * 2, 4 * 1, 3]
     assert np.all(strip == strip[:, :, :1])
@@ -85,7 +85,7 @@ def test_a_strip_has_a_row_each_for_real_model_and_difference():
     for row, expected in enumerate((real, model, difference)):
         for line in strip[2 * row : 2 * row + 2, :, 0].numpy():
             np.testing.assert_allclose(line, expected, atol=1)
-    short = {"image": tf.constant(image[:, :3]), "target": tf.constant(target[:, :3])}
+    short = {"observation": tf.constant(image[:, :3]), "target": tf.constant(target[:, :3])}
     assert summaries.prediction_strip(short).shape == [6, 3, 3]
 
 
