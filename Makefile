@@ -11,7 +11,7 @@ TASK ?= cartpole_swingup
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow bench figures lint format clean
+.PHONY: help setup preflight train test test-slow test-faults bench figures lint format clean
 
 help:  ## lists the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: preflight  ## passes the tests (the fast ones)
 
 test-slow: preflight  ## passes the learning tests: the toy task, three seeds, from pixels
 	$(BIN)/python -m pytest -m slow
+
+test-faults: preflight  ## passes the tests of kills, full disks and long runs
+	$(BIN)/python -m pytest -m faults
 
 bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
 	$(BIN)/python scripts/benchmark.py

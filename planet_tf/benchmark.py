@@ -20,7 +20,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import config, environments, planners, training, world_model as wm
+from planet_tf import config, environments, planners, runs, training, world_model as wm
 from planet_tf.environments import dm_control_environment
 from planet_tf.environments.task_environment import IMAGE_SIZE
 
@@ -218,7 +218,7 @@ def measure(
         with config.config_errors():
             names = ("task", "seed", "batch_size", "chunk_length")
             settings = {name: _setting(training.train, name) for name in names}
-            run = training.Run(pathlib.Path(root), **settings, jit_compile=jit_compile)
+            run = runs.Run(pathlib.Path(root), **settings, jit_compile=jit_compile)
             run.open(episodes=1)
         run.collect_random()
         run.hold_out_random()

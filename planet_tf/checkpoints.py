@@ -2,9 +2,12 @@
 
 import os
 import pathlib
+import shutil
 import sys
 
 import tensorflow as tf
+
+from planet_tf import files
 
 
 class Checkpoints:
@@ -17,14 +20,30 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2, **objects):
+        self._keep = keep
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, os.fspath(directory), max_to_keep=keep
         )
 
     def save(self, number: int) -> None:
-        """Saves all objects under a number that grows."""
-        self._manager.save(checkpoint_number=number)
+        """Saves all objects under a number that grows.
+
+        Raises:
+          StorageError: if it cannot be written; the ones before are as they were.
+        """
+        with files.writing(self._manager.directory):
+            self._manager.save(checkpoint_number=number)
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Deletes what a kill left of a checkpoint, or left out of TensorFlow's list of them."""
+        kept = {pathlib.Path(path).name for path in self._newest_first()[: self._keep]}
+        for path in pathlib.Path(self._manager.directory).glob("ckpt-*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name.split(".")[0] not in kept:
+                path.unlink()
 
     def restore(self) -> int | None:
         """Restores the newest checkpoint that can be read; says which ones cannot.

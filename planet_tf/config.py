@@ -103,7 +103,7 @@ def check_training(settings: dict) -> None:
     numbers = {
         name: value
         for name, value in settings.items()
-        if name not in ("root_dir", "task", *choices)
+        if name not in ("root_dir", "task", "device", *choices)
     }
     check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
     task = settings["task"]
@@ -120,11 +120,16 @@ def check_training(settings: dict) -> None:
         )
 
 
-def differences(before: str, now: str) -> list[str]:
-    """Lists the settings in which two texts of gin differ, as 'NAME: OLD -> NEW'."""
+def differences(before: str, now: str) -> dict[str, str]:
+    """Returns 'OLD -> NEW' by name of the settings that two texts of gin give different values."""
     old, new = (_settings(text) for text in (before, now))
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return [f"{name}: {old.get(name, 'unset')} -> {new.get(name, 'unset')}" for name in names]
+    names = [name for name in new if name in old and old[name] != new[name]]
+    return {name: f"{old[name]} -> {new[name]}" for name in names}
+
+
+def owner(setting: str) -> str:
+    """Returns what a setting is of: RSSMCell of scope/planet_tf.RSSMCell.size, '' of a macro."""
+    return setting.split("/")[-1].rpartition(".")[0].rpartition(".")[2]
 
 
 def _settings(text: str) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Episodes in an environment: driving a policy, and scoring one."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tf_agents.drivers import py_driver
+from tf_agents.environments import wrappers
 from tf_agents.policies import py_policy
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import policy_step
@@ -13,12 +15,41 @@ from tf_agents.trajectories import policy_step
 from planet_tf import replay
 
 
+class EnvironmentFailure(RuntimeError):
+    """An environment could not go on: its simulator, renderer or process failed."""
+
+
+class _Watched(wrappers.PyEnvironmentBaseWrapper):
+    """Tells what the environment raises from what the policy raises."""
+
+    def _reset(self):
+        with self._failures():
+            return self._env.reset()
+
+    def _step(self, action):
+        with self._failures():
+            return self._env.step(action)
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except FloatingPointError:
+            raise
+        except Exception as error:  # whatever a simulator, a renderer or a robot may raise
+            raise EnvironmentFailure(f"{self.name}: {type(error).__name__}: {error}") from error
+
+
 @dataclasses.dataclass
 class Score:
-    """Returns of evaluation episodes, and the episodes themselves."""
+    """Evaluation episodes and their returns."""
 
-    returns: list[float]
     episodes: list[replay.Episode]
+
+    @property
+    def returns(self) -> list[float]:
+        """Sum of the rewards of each."""
+        return [float(episode["reward"].sum()) for episode in self.episodes]
 
     @property
     def mean(self) -> float:
@@ -69,6 +100,10 @@ def run_episodes(
 
     Returns:
       The aligned episodes in the seeds' order; see `replay.align`.
+
+    Raises:
+      EnvironmentFailure: if the environment raises anything.
+      FloatingPointError: if an observation, a reward or a plan is not finite; names the agent step.
     """
     rows, episodes = env.batch_size or 1, []
     for start in range(0, len(seeds), rows):
@@ -89,12 +124,17 @@ def _run_batch(env, policy, seeds) -> list[replay.Episode]:
     recorder = replay.EpisodeRecorder()
     # A step at a time: with max_episodes the driver counts the episodes of all rows together, and a
     # row that ends early would be counted twice while another goes on.
+    watched = _Watched(env)
     driver = py_driver.PyDriver(
-        env, policy, observers=[], transition_observers=[recorder], max_steps=1
+        watched, policy, observers=[], transition_observers=[recorder], max_steps=1
     )
-    step = env.reset()
+    step, steps = watched.reset(), 0
     while not recorder.complete:
-        step, state = driver.run(step, state)
+        try:
+            step, state = driver.run(step, state)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{env.name}, agent step {steps}: {error}") from error
+        steps += 1
     return recorder.episodes
 
 
@@ -106,5 +146,4 @@ def evaluate(env, policy: py_policy.PyPolicy, episodes: int, seed) -> Score:
       episodes: number of episodes.
       seed: a numpy SeedSequence that the episodes' seeds are spawned from.
     """
-    runs = run_episodes(env, policy, seed.spawn(episodes))
-    return Score([float(run["reward"].sum()) for run in runs], runs)
+    return Score(run_episodes(env, policy, seed.spawn(episodes)))

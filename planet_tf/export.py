@@ -7,7 +7,7 @@ import shutil
 import tensorflow as tf
 from tf_agents.policies import policy_saver
 
-from planet_tf import policy as policies
+from planet_tf import files, policy as policies, signals
 
 
 def export_policy(
@@ -31,6 +31,9 @@ def export_policy(
 
     Returns:
       The directory.
+
+    Raises:
+      StorageError: if it cannot be written; what was there is as it was.
     """
     target = pathlib.Path(directory)
     new = target.with_name(target.name + ".new")
@@ -47,11 +50,13 @@ def export_policy(
         sample_per_candidate=policy.sample_per_candidate,
         jit_compile=jit_compile,
     )
-    policy_saver.PolicySaver(exported, batch_size=None, train_step=train_step).save(os.fspath(new))
+    saver = policy_saver.PolicySaver(exported, batch_size=None, train_step=train_step)
     old = target.with_name(target.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    with files.writing(target), signals.held():
+        saver.save(os.fspath(new))
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
     return os.fspath(target)

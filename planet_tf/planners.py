@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import gin
+import numpy as np
 import tensorflow as tf
 
 Evaluate = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -29,8 +30,8 @@ def cem(
 
     Starts from mean 0 and std 1 at every decision and, unless told otherwise, clips candidates to
     [-1, 1] and refits with the elites' mean and std = sqrt(population variance + 1e-6). A
-    score that is not finite ranks last. One iteration with one elite is random shooting; no
-    iteration leaves mean 0.
+    candidate whose score is not finite is never an elite; where no score is finite, the result is
+    NaN. One iteration with one elite is random shooting; no iteration leaves mean 0.
 
     Args:
       evaluate: scores candidates; see `Evaluate`.
@@ -69,14 +70,18 @@ def cem(
         actions = mean[:, None] + std[:, None] * samples
         actions = tf.clip_by_value(actions, -1.0, 1.0) if clip else actions
         scores = evaluate(actions, i)
-        scores = tf.where(tf.math.is_finite(scores), scores, scores.dtype.min)
-        _, best = tf.math.top_k(scores, elites, sorted=False)
+        # Clipping hides a NaN mean under XLA.
+        usable = tf.math.is_finite(scores) & tf.math.is_finite(mean[:, 0, :1])
+        scores = tf.where(usable, scores, -np.inf)
+        best_scores, best = tf.math.top_k(scores, elites, sorted=False)
         elite_actions = tf.gather(actions, best, batch_dims=1)
-        mean, variance = tf.nn.moments(elite_actions, 1)
-        std = tf.sqrt(variance + 1e-6)
+        weights = tf.cast(tf.math.is_finite(best_scores), tf.float32)[:, :, None, None]
+        count = tf.reduce_sum(weights, 1)  # K where all scores are finite
+        mean = tf.reduce_sum(weights * elite_actions, 1) / count
+        deviations = elite_actions - mean[:, None]
+        std = tf.sqrt(tf.reduce_sum(weights * tf.square(deviations), 1) / count + 1e-6)
         if spread == "mean_abs":
-            deviation = tf.reduce_sum(tf.abs(elite_actions - mean[:, None]), 1)
-            std = deviation / max(elites - 1, 1)
+            std = tf.reduce_sum(weights * tf.abs(deviations), 1) / tf.maximum(count - 1, 1)
         return i + 1, mean, std
 
     shape = tf.stack([batch_size, horizon, action_size])

@@ -14,6 +14,11 @@ from tf_agents.trajectories import policy_step, time_step as ts
 
 from planet_tf import planners, world_model as wm
 
+_NO_PLAN = "no action: every candidate's score is NaN or infinite"
+_WRONG_SIZES = (
+    "time step and policy state must have the shapes of their specs, and as many rows in all parts"
+)
+
 
 def _row_noise(draw, shape, seeds: tf.Tensor) -> tf.Tensor:
     """Draws [B, *shape], each row from its own seed: a row acts in a batch as it would alone."""
@@ -27,14 +32,33 @@ def _split_rows(seeds: tf.Tensor, count: int) -> list[tf.Tensor]:
     return tf.unstack(tf.map_fn(lambda seed: wm.split_seed(seed, count), seeds), count, axis=1)
 
 
+def _check_inputs(inputs, specs) -> None:
+    """Checks sizes and values: what broadcasts, or what a Relu swallows, would go unnoticed.
+
+    Raises:
+      InvalidArgumentError: if a part has not its spec's shape in as many rows as all others, or is
+        NaN or infinite.
+    """
+    parts, specs = tf.nest.flatten(inputs), tf.nest.flatten(specs)
+    rows = tf.shape(parts[0])[0]
+    # Not their shapes: a SavedModel takes those for granted that its signature has.
+    sizes = tf.stack([tf.size(part) for part in parts])
+    expected = rows * tf.constant([spec.shape.num_elements() for spec in specs])
+    tf.debugging.assert_equal(sizes, expected, _WRONG_SIZES, summarize=20)
+    for part, spec in zip(parts, specs, strict=True):
+        if spec.dtype.is_floating:
+            tf.debugging.assert_all_finite(part, f"{spec.name} is NaN or infinite")
+
+
 class PlanetPolicy(tf_policy.TFPolicy):
     """Plans every action anew with the cross-entropy method.
 
     The policy state is a dict of the latent state's parts (of an RSSM `deter` [B, D] and `stoch`
     [B, S]), `action` [B, A] (the action that was executed last, exploration noise included) and
-    `seed` int32 [B, 2]. A row whose time step is
-    FIRST starts from zeros whatever its state says; its seed goes on. Two calls with the same time
-    step and state return the same action.
+    `seed` int32 [B, 2]. A row whose time step is FIRST starts from zeros whatever its state says;
+    its seed goes on. Two calls with the same time step and state return the same action. Parts that
+    differ in B or from their specs, NaN in them, and a model that leaves no finite score are an
+    InvalidArgumentError; reward and discount are not read.
 
     Args:
       time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
@@ -120,9 +144,20 @@ class PlanetPolicy(tf_policy.TFPolicy):
     def _action(self, time_step, policy_state, seed=None):
         if seed is not None:
             raise ValueError("set policy_state['seed'] in place of seed=: it is the random state")
-        action, state = self._decide_fn(
-            time_step.observation[self.world_model.reads], time_step.is_first(), policy_state
+        reads = self.world_model.reads
+        _check_inputs(
+            (time_step.step_type, time_step.observation[reads], policy_state),
+            (
+                self.time_step_spec.step_type,
+                self.time_step_spec.observation[reads],
+                self.policy_state_spec,
+            ),
         )
+        action, state = self._decide_fn(
+            time_step.observation[reads], time_step.is_first(), policy_state
+        )
+        # Out here, for XLA passes over assertions.
+        action = tf.debugging.assert_all_finite(action, _NO_PLAN)
         return policy_step.PolicyStep(action, state, ())
 
     def _decide(self, observation, is_first, policy_state):
@@ -184,7 +219,10 @@ class PlanetPolicy(tf_policy.TFPolicy):
 
 
 class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):
-    """A PlanetPolicy as a PyPolicy, compiled with tf.function; counts the time of its decisions."""
+    """A PlanetPolicy as a PyPolicy, compiled with tf.function; counts the time of its decisions.
+
+    Where no action can be planned it raises FloatingPointError.
+    """
 
     def __init__(self, policy: PlanetPolicy, batch_time_steps: bool = True):
         super().__init__(policy, use_tf_function=True, batch_time_steps=batch_time_steps)
@@ -193,7 +231,13 @@ class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):
 
     def _action(self, time_step, policy_state, seed=None):
         start = time.perf_counter()
-        step = super()._action(time_step, policy_state, seed)
+        try:
+            step = super()._action(time_step, policy_state, seed)
+        except tf.errors.InvalidArgumentError as error:
+            for line in str(error).splitlines():
+                if "NaN or infinite" in line:
+                    raise FloatingPointError(line.split(" : Tensor had")[0]) from error
+            raise
         self._seconds += time.perf_counter() - start
         self._decisions += 1
         return step

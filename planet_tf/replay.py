@@ -11,6 +11,7 @@ episode goes.
 
 import os
 import pathlib
+import re
 import sys
 import zipfile
 import zlib
@@ -22,6 +23,8 @@ import tensorflow as tf
 from tf_agents.replay_buffers import episodic_replay_buffer
 from tf_agents.trajectories import policy_step, time_step as ts
 from tf_agents.utils import nest_utils
+
+from planet_tf import files
 
 Episode = dict[str, np.ndarray]
 """An aligned episode of T decisions and T+1 frames; see `align`."""
@@ -67,6 +70,9 @@ class EpisodeRecorder:
 
     Rows may end at different times: what a row does after its first episode is passed over. An
     environment that is not batched is one row.
+
+    Raises:
+      FloatingPointError: for an observation or a reward that is NaN or infinite.
     """
 
     def __init__(self) -> None:
@@ -79,6 +85,9 @@ class EpisodeRecorder:
             self._rows = [[] for _ in rows]
         for gathered, row in zip(self._rows, rows, strict=True):
             if not _is_over(gathered):
+                before, _, after = row
+                for time_step in (after,) if gathered else (before, after):
+                    _check_finite(time_step)
                 gathered.append(row)
 
     @property
@@ -99,6 +108,12 @@ def _rows(transition: Transition) -> list[Transition]:
     if not np.ndim(before.step_type):
         return [transition]
     return nest_utils.unstack_nested_arrays(tf.nest.map_structure(np.asarray, transition))
+
+
+def _check_finite(time_step: ts.TimeStep) -> None:
+    for name, value in nest_utils.flatten_with_joined_paths(time_step):
+        if not np.all(np.isfinite(value)):
+            raise FloatingPointError(f"{name} is NaN or infinite")
 
 
 def _is_over(transitions: Sequence[Transition]) -> bool:
@@ -126,12 +141,15 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         )
         self._directory = pathlib.Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(self._directory)
         self._add_fn = tf.function(self._add, autograph=False)
         with tf.device("cpu:0"):
             self._span = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
         self._datasets: dict[tuple[int, int, int], tf.data.Dataset] = {}
         self.num_episodes = 0
         """Episodes ever added, those that were dropped for capacity included."""
+        self.moved_aside = 0
+        """Files that were found to hold no episode."""
         for path in self._files()[-capacity:]:
             self._load(path)
 
@@ -139,20 +157,18 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         """Writes an episode to disk (whole or not at all), then adds it to the memory.
 
         Raises:
-          ValueError: if a part is missing or has another shape or dtype than the spec.
+          ValueError: if a part is missing, has another shape or dtype than the spec, or holds NaN.
+          StorageError: if it cannot be written; nothing has been added then.
         """
         self._check(episode)
         path = self._directory / f"{self.num_episodes:06d}-{len(episode['reward'])}.npz"
-        torn = path.with_suffix(".tmp")
-        with open(torn, "wb") as file:
+        with files.written_whole(path) as file:
             np.savez_compressed(file, **episode)
-            file.flush()
-            os.fsync(file.fileno())
-        torn.rename(path)
         self._add_fn(episode)
         self.num_episodes += 1
-        for old in self._files()[: -self._capacity]:
-            old.unlink()
+        with files.writing(self._directory):
+            for old in self._files()[: -self._capacity]:
+                old.unlink()
 
     def episodes_since(self, number: int) -> Iterator[tuple[int, Episode]]:
         """Reads back from disk the episodes from `number` on; 0 is the first ever added.
@@ -160,8 +176,8 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         Yields:
           an episode's number, and the episode.
         """
-        files = ((_number(path), path) for path in self._files())
-        return ((n, _read(path)) for n, path in files if n >= number)
+        numbered = ((_number(path), path) for path in self._files())
+        return ((n, _read(path)) for n, path in numbered if n >= number)
 
     def sample(self, seed: tf.Tensor, batch_size: int, chunk_length: int) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.
@@ -260,9 +276,11 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
                     f"episode[{key!r}] must be {spec.dtype.name} {expected}, "
                     f"got {value.dtype} {value.shape}"
                 )
+            if not np.all(np.isfinite(value)):
+                raise ValueError(f"episode[{key!r}] holds NaN or infinity")
 
     def _files(self) -> list[pathlib.Path]:
-        return sorted(self._directory.glob("[0-9]*-*.npz"))
+        return sorted(p for p in self._directory.iterdir() if re.fullmatch(r"\d+-\d+\.npz", p.name))
 
     def _load(self, path: pathlib.Path) -> None:
         try:
@@ -271,6 +289,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             aside = path.with_suffix(".bad")
             path.rename(aside)
+            self.moved_aside += 1
             print(f"replay: {path} is no episode ({error}); kept as {aside.name}", file=sys.stderr)
             return
         self._add_fn(episode)

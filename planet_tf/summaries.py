@@ -1,5 +1,6 @@
 """What a run says while it goes: TensorBoard, JSON lines, and a line or a bar on the terminal."""
 
+import contextlib
 import datetime
 import json
 import math
@@ -7,11 +8,12 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tqdm
 
-from planet_tf import images
+from planet_tf import files, images
 
 
 class Summaries:
@@ -19,12 +21,17 @@ class Summaries:
 
     Args:
       root_dir: the run's directory; event files go to its `tensorboard` folder.
+
+    Every method raises StorageError where it cannot write.
     """
 
     def __init__(self, root_dir: str | os.PathLike):
         root = pathlib.Path(root_dir)
-        self._writer = tf.summary.create_file_writer(os.fspath(root / "tensorboard"))
-        self._lines = (root / "scalars.jsonl").open("a", encoding="utf-8")
+        self._path = root / "scalars.jsonl"
+        with files.writing(root):
+            _end_torn_line(self._path)
+            self._writer = tf.summary.create_file_writer(os.fspath(root / "tensorboard"))
+            self._lines = self._path.open("a", buffering=1, encoding="utf-8")  # line by line
 
     def scalars(self, step: int, values: dict[str, float], **counters: int) -> None:
         """Writes values by tag.
@@ -34,34 +41,52 @@ class Summaries:
           values: one number a tag.
           **counters: further columns of the JSON line, such as env_steps.
         """
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             for tag, value in values.items():
                 tf.summary.scalar(tag, value)
         # JSON knows no NaN.
         numbers = {tag: v if math.isfinite(v) else None for tag, v in values.items()}
         line = {"time": round(time.time(), 3), **counters, **numbers}
-        self._lines.write(json.dumps(line) + "\n")
+        with files.writing(self._path):
+            self._lines.write(json.dumps(line) + "\n")
 
     def text(self, tag: str, text: str, step: int) -> None:
         """Writes text, shown as it is."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             tf.summary.text(tag, "".join(f"    {line}\n" for line in text.splitlines()))
 
     def image(self, tag: str, image: tf.Tensor, step: int) -> None:
         """Writes one picture, uint8 [H, W, 3]."""
-        with self._writer.as_default(step=step):
+        with self._writing(step):
             tf.summary.image(tag, image[None])
 
     def flush(self) -> None:
         """Makes everything written so far visible to readers."""
-        self._writer.flush()
-        self._lines.flush()
+        with files.writing(self._path.parent / "tensorboard"):
+            self._writer.flush()
 
     def close(self) -> None:
         """Flushes and closes the files."""
-        self.flush()
-        self._writer.close()
-        self._lines.close()
+        with files.writing(self._path.parent):
+            self._writer.close()
+            self._lines.close()
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        with (
+            files.writing(self._path.parent / "tensorboard"),
+            self._writer.as_default(step=step),
+        ):
+            yield
+
+
+def _end_torn_line(path: pathlib.Path) -> None:
+    """Drops what a kill or a full disk left of a last line, which the next would run into."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
 
 
 def prediction_strip(prediction: dict[str, tf.Tensor], columns: int = 15) -> tf.Tensor:

@@ -1,13 +1,19 @@
 """The tasks that a run learns, one or several: their environments, and what is counted in them."""
 
+import contextlib
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
 from tf_agents.metrics import py_metrics
 from tf_agents.trajectories import time_step as ts, trajectory
 
-from planet_tf import config, environments, replay
+from planet_tf import config, environments, evaluation, replay
 from planet_tf.environments import padded_actions
+
+FAILURES = 3
+"""Failures of an environment in a row that end a run."""
 
 
 class Tasks:
@@ -19,7 +25,9 @@ class Tasks:
     Attributes:
       envs: an environment a task. Their specs agree: an action is as large as the largest task's,
         and the others' environments leave out what they do not have.
+      names: the tasks'.
       metrics: the metrics by name, for checkpoints.
+      failures: a variable that counts the failures of environments.
     """
 
     def __init__(
@@ -36,14 +44,16 @@ class Tasks:
         Raises:
           ConfigError, ValueError: if a setting cannot be used.
         """
-        names = _checked(task)
+        self.names = names = _checked(task)
         self.several = len(names) > 1
+        self.failures = tf.Variable(0, trainable=False)
         if self.several and environments_at_once > 1:
             raise config.ConfigError(
                 f"train.environments ({environments_at_once}) must be 1 with several tasks: "
                 "episodes are collected from each in turn"
             )
-        loaded = [environments.load(name, seed=seed, count=environments_at_once) for name in names]
+        self._load = functools.partial(environments.load, seed=seed, count=environments_at_once)
+        loaded = [self._load(name) for name in names]
         for env in loaded:
             if chunk_length > env.max_steps + 1:
                 raise config.ConfigError(
@@ -56,11 +66,8 @@ class Tasks:
                     f"the tasks' states differ in size, {sizes}: one agent can learn these from "
                     "load_environment.observations = ('image',) alone"
                 )
-        size = max(env.action_spec().shape[0] for env in loaded)
-        self.envs = [
-            env if env.action_spec().shape[0] == size else padded_actions.PaddedActions(env, size)
-            for env in loaded
-        ]
+        self._action_size = max(env.action_spec().shape[0] for env in loaded)
+        self.envs = [self._padded(env) for env in loaded]
         # TF-Agents' EnvironmentSteps counts what is an agent step here.
         self._agent_steps = [py_metrics.EnvironmentSteps() for _ in names]
         steps = [f"agent_steps_{name}" for name in names] if self.several else ["agent_steps"]
@@ -75,12 +82,55 @@ class Tasks:
         """Returns the environment that episode `number` is of."""
         return self.envs[number % len(self.envs)]
 
+    def _padded(self, env):
+        size = self._action_size
+        if env.action_spec().shape[0] == size:
+            return env
+        return padded_actions.PaddedActions(env, size)
+
+    def run_episodes(self, number: int, policy, seeds, say) -> list[replay.Episode]:
+        """Runs episodes of the task that episode `number` is of; see `evaluation.run_episodes`.
+
+        If the environment fails, what was going on is thrown away and begins anew, in a new
+        environment and with other seeds: with the same ones it would fail the same way.
+
+        Args:
+          say: takes a line about each failure.
+
+        Raises:
+          EnvironmentFailure: if it fails 3 times in a row, or cannot be made anew.
+        """
+        for failed in range(1, FAILURES + 1):
+            try:
+                return evaluation.run_episodes(self.env(number), policy, seeds)
+            except evaluation.EnvironmentFailure as error:
+                cause = error
+            self.failures.assign_add(1)
+            say(
+                f"thrown away: the episode under way, for {cause} (failure {failed} in a row, "
+                f"{int(self.failures)} in all); the environment is made anew"
+            )
+            self._rebuild(number % len(self.envs))
+            seeds = [seed.spawn(1)[0] for seed in seeds]
+        raise evaluation.EnvironmentFailure(
+            f"{FAILURES} episodes in a row failed, the last one for {cause}"
+        ) from cause
+
+    def _rebuild(self, index: int) -> None:
+        with contextlib.suppress(Exception):  # what failed need not close in order
+            self.envs[index].close()
+        try:
+            self.envs[index] = self._padded(self._load(self.names[index]))
+        except Exception as error:
+            raise evaluation.EnvironmentFailure(
+                f"{self.names[index]} cannot be made anew: {type(error).__name__}: {error}"
+            ) from error
+
     def identity(self) -> dict:
         """Returns what must not change within a run; of several tasks, lists."""
-        names = [env.name for env in self.envs]
         repeats = [env.action_repeat for env in self.envs]
         return {
-            "task": names if self.several else names[0],
+            "task": self.names if self.several else self.names[0],
             "action_repeat": repeats if self.several else repeats[0],
             "observations": sorted(self.envs[0].observation_spec()),
         }

@@ -1,37 +1,11 @@
-"""Training: Algorithm 1 of the paper, and what is set up around it."""
+"""Training: Algorithm 1 of the paper; the acts it is made of are in `runs`."""
 
-import contextlib
-import json
 import pathlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import gin
-import numpy as np
-import tensorflow as tf
-from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import time_step as ts
 
-from planet_tf import (
-    agent as agents,
-    checkpoints,
-    config,
-    evaluation,
-    export,
-    policy as policies,
-    replay as replays,
-    run_lock,
-    signals,
-    summaries,
-    tasks,
-)
-
-# Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
-# draws what it would have drawn.
-_WEIGHTS, _UPDATES, _REPLAY, _COLLECT, _HELDOUT, _EVALUATION, _ENVIRONMENT = range(7)
-
-CONTEXT = 5
-"""Images that open-loop predictions may see (paper figure 3)."""
+from planet_tf import config, devices, runs
 
 
 @gin.configurable(module="planet_tf", denylist=["root_dir"])
@@ -50,6 +24,7 @@ def train(
     export_every: int = 10,
     environments: int = 1,
     random_collection: bool = False,
+    device: str = "auto",
     jit_compile: bool | None = None,
 ) -> None:
     """Trains an agent (paper algorithm 1); goes on where the run in `root_dir` stopped.
@@ -71,18 +46,22 @@ def train(
         episodes are collected together, after N times `updates_per_episode` updates: the paper's
         algorithm is that of 1.
       random_collection: goes on to collect with uniform random actions in place of the policy's.
+      device: 'cpu', 'gpu', or 'auto' for a GPU where there is one.
       jit_compile: compiles updates and policies with XLA; None: on a GPU.
 
     Raises:
       ConfigError: if a setting cannot be used; nothing has been written then.
-      FloatingPointError: if the loss or a gradient is not finite; the last checkpoint is good.
+      FloatingPointError: if an observation, a reward, the loss, a gradient or a plan is not finite;
+        the last checkpoint is good.
+      EnvironmentFailure: if an environment fails 3 times in a row, each time made anew; after a
+        checkpoint.
+      StorageError: if the directory cannot be written to; what was in it is as it was.
       KeyboardInterrupt, Terminated: on Ctrl-C and SIGTERM, after a checkpoint.
-      WorkerError: if an environment's process fails; the last checkpoint is good.
     """
     with config.config_errors():
         config.check_training(locals())
-        _let_gpu_memory_grow()
-        run = Run(
+        devices.choose(device)
+        run = runs.Run(
             pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile, environments
         )
         run.open(episodes)
@@ -97,324 +76,19 @@ def train(
             before, count = run.episodes, min(missing, environments)
             run.fit(count * updates_per_episode)
             run.collect(count, random_collection)
-            if _passed(evaluate_every, before, run.episodes) or count == missing:
+            evaluated = max(run.evaluated, seed_episodes)
+            if _passed(evaluate_every, evaluated, run.episodes) or count == missing:
                 run.evaluate(evaluation_episodes)
             run.save()
             if _passed(export_every, before, run.episodes):
                 run.export()
+        if run.evaluated < run.episodes:  # the process before was killed at it
+            run.evaluate(evaluation_episodes)
+            run.save()
         run.export()
     run.close()
-
-
-class Run:
-    """The parts of a run, and the acts that `train` is made of. All state is in the parts."""
-
-    def __init__(
-        self,
-        root_dir: pathlib.Path,
-        task: str | Sequence[str],
-        seed: int,
-        batch_size: int,
-        chunk_length: int,
-        jit_compile: bool | None,
-        environments: int = 1,
-    ):
-        """Builds what needs no directory, and tries the environment and the planner."""
-        self.root = root_dir
-        self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
-        if jit_compile is None:
-            jit_compile = bool(tf.config.list_logical_devices("GPU"))
-        self.tasks = tasks.Tasks(task, self._word(_ENVIRONMENT), environments, chunk_length)
-        self.env = self.tasks.env(0)
-        tf.keras.utils.set_random_seed(self._word(_WEIGHTS))
-        self.agent = agents.PlanetAgent(
-            ts.time_step_spec(tensor_spec.from_spec(self.env.observation_spec())),
-            tensor_spec.from_spec(self.env.action_spec()),
-            seed=self._word(_UPDATES),
-            jit_compile=jit_compile,
-        )
-        distance = self.agent.world_model.overshooting_distance
-        if distance >= chunk_length:
-            raise config.ConfigError(
-                f"WorldModel.overshooting_distance ({distance}) must be below train.chunk_length "
-                f"({chunk_length}): no chunk holds so many steps ahead"
-            )
-        self.update = tf.function(self.agent.train, jit_compile=jit_compile)
-        self._loss = tf.function(self.agent.loss, jit_compile=jit_compile)
-        self._predict = tf.function(self.agent.world_model.predict, jit_compile=jit_compile)
-        self.collect_policy, self.policy = (
-            policies.PlanetPyPolicy(policy, batch_time_steps=not self.env.batched)
-            for policy in (self.agent.collect_policy, self.agent.policy)
-        )
-        self._random_policy = evaluation.UniformPolicy(self.env)
-        for policy in (self.collect_policy, self.policy):
-            policy.action(self.env.reset(), policy.get_initial_state(environments))
-            policy.pop_decision_ms()  # that one was slow: it was traced
-        self._best_evaluation = tf.Variable(float("-inf"), trainable=False)
-        self.last_terms: dict[str, float] = {}
-
-    def open(self, episodes: int) -> None:
-        """Opens the directory, and takes up the run that is in it.
-
-        Raises:
-          ConfigError: if the directory is in use, or holds another run: of another task, seed or
-            observation.
-        """
-        self._lock = run_lock.RunLock(self.root)
-        try:
-            self._open(episodes)
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def _open(self, episodes: int) -> None:
-        identity_file = self.root / "run.json"
-        run = {"seed": self._seed, **self.tasks.identity()}
-        if identity_file.exists():
-            other = json.loads(identity_file.read_text(encoding="utf-8"))
-            other.setdefault("observations", ["image"])  # there was no other kind
-            if other != run:
-                raise config.ConfigError(
-                    f"{self.root} holds another run, {other}; this one is {run}: name a directory "
-                    "for it with --root_dir"
-                )
-        spec = self.agent.training_data_spec
-        self.replay = replays.ReplayBuffer(spec, self.root / "episodes" / "train")
-        self.heldout = replays.ReplayBuffer(spec, self.root / "episodes" / "heldout")
-        identity_file.write_text(json.dumps(run) + "\n", encoding="utf-8")
-        self._checkpoints = checkpoints.Checkpoints(
-            self.root / "checkpoints",
-            agent=self.agent,
-            best_evaluation=self._best_evaluation,
-            **self.tasks.metrics,
-        )
-        try:
-            saved = self._checkpoints.restore()
-        except ValueError as error:
-            file = self.root / "config.gin"
-            before = file.read_text(encoding="utf-8") if file.exists() else ""
-            changed = config.differences(before, gin.operative_config_str())
-            lines = "\n  ".join(["settings then -> now:", *changed])
-            raise config.ConfigError(f"{error}\n{lines}") from error
-        self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
-        for number, episode in self.replay.episodes_since(saved or 0):
-            self.tasks.observe(number, episode)  # collected after the checkpoint
-        self._summaries = summaries.Summaries(self.root)
-        settings = gin.operative_config_str()  # all has been built by now
-        (self.root / "config.gin").write_text(settings, encoding="utf-8")
-        self._summaries.text("config", settings, self.updates)
-        self._progress = summaries.Progress(episodes, self.episodes)
-        if self.episodes:
-            self._progress.say(
-                f"resumed {self.root}: episode {self.episodes} of {episodes}, update "
-                f"{self.updates}" + (f" (checkpoint {saved})" if saved else " (no checkpoint yet)")
-            )
-        if self.episodes >= episodes:
-            self._progress.say(
-                "it is complete: set train.episodes higher to go on, "
-                f'such as --gin_bindings="train.episodes={2 * episodes}"'
-            )
-
-    # The acts of Algorithm 1.
-
-    def collect_random(self, count: int = 1) -> None:
-        """Adds episodes of uniform random actions to the replay."""
-        self._collect(self._random_policy, count)
-
-    def hold_out_random(self, count: int = 1) -> None:
-        """Adds episodes of uniform random actions to the held-out ones."""
-        first = self.heldout.num_episodes
-        for _, episode in self._play(self._random_policy, _HELDOUT, first, count):
-            self.heldout.add_episode(episode)
-
-    def fit(self, updates: int) -> None:
-        """Takes `updates` optimizer steps on chunks of the replay; logs the terms' means."""
-        start, first = time.perf_counter(), self.updates
-        history: list[dict[str, tf.Tensor]] = []
-        for batch in self.replay.chunks(
-            self._word(_REPLAY), first, updates, self._batch_size, self._chunk_length
-        ):
-            terms = self.update(batch).extra
-            if history:  # an update late, lest a GPU has to wait
-                self._check_finite(history[-1], first + len(history))
-            history.append(terms)
-            self._progress.within("update", len(history), updates)
-        self._check_finite(history[-1], first + updates)
-        means = {key: float(np.mean([terms[key] for terms in history])) for key in history[0]}
-        seconds = time.perf_counter() - start
-        heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
-        self.last_terms = {
-            **{f"train/{key}": value for key, value in means.items()},
-            **{f"test/{key}": float(value) for key, value in heldout.items()},
-            "time/updates_per_second": updates / seconds,
-        }
-
-    def _check_finite(self, terms: dict[str, tf.Tensor], update: int) -> None:
-        broken = [key for key, value in terms.items() if not np.isfinite(value)]
-        if broken:
-            raise FloatingPointError(
-                f"{', '.join(broken)} became NaN or infinite in update {update}; what is in "
-                f"{self.root} is from before that"
-            )
-
-    def collect(self, count: int = 1, random: bool = False) -> None:
-        """Adds episodes of the collect policy, or random ones, to the replay; logs the last fit."""
-        if random:
-            self.collect_random(count)
-        else:
-            self._collect(self.collect_policy, count)
-            self.last_terms["time/decision_ms"] = self.collect_policy.pop_decision_ms()
-        self._summaries.scalars(self.updates, self.last_terms, **self.counters())
-
-    def evaluate(self, episodes: int) -> None:
-        """Scores the policy without noise, and draws what the model predicts of held-out chunks.
-
-        Of several tasks each has so many episodes, and the score is the mean of theirs.
-        """
-        seed = self._random(_EVALUATION, self.episodes)
-        scores = {}
-        for env in self.tasks.envs:
-            scores[env.name] = evaluation.evaluate(env, self.policy, episodes, seed)
-            for episode in scores[env.name].episodes:
-                self.heldout.add_episode(episode)
-        mean = float(np.mean([score.mean for score in scores.values()]))
-        std = float(np.mean([score.std for score in scores.values()]))
-        by_task = {name: score.mean for name, score in scores.items() if self.tasks.several}
-        self._best_evaluation.assign(max(mean, float(self._best_evaluation)))
-        counters = self.counters()
-        env_steps = counters["env_steps"]
-        self._summaries.scalars(
-            env_steps,
-            {
-                "evaluation/return": mean,
-                "evaluation/return_std": std,
-                **{f"evaluation/return/{name}": value for name, value in by_task.items()},
-                "time/evaluation_decision_ms": self.policy.pop_decision_ms(),
-            },
-            **counters,
-        )
-        if self.agent.world_model.reads == "image":
-            context = min(CONTEXT, self._chunk_length - 1)
-            prediction = self._predict(self._heldout_chunks(1), context, tf.constant([0, 0]))
-            strip = summaries.prediction_strip(prediction)
-            self._summaries.image("heldout/real_model_difference", strip, env_steps)
-        each = "".join(f"; {name} {value:.1f}" for name, value in by_task.items())
-        self._progress.say(
-            f"evaluation after {self.episodes} episodes, {env_steps} env steps: return "
-            f"{mean:.1f} (std {std:.1f}, {episodes} episodes{' of each task' * bool(each)}{each})"
-        )
-
-    def save(self) -> None:
-        """Writes a checkpoint."""
-        self._checkpoints.save(self.episodes)
-
-    def export(self) -> None:
-        """Writes the policy as a SavedModel."""
-        export.export_policy(self.agent.policy, self.root / "policy", self.agent.train_step_counter)
-
-    def close(self) -> None:
-        """Closes files and environments, and says where everything is."""
-        self._summaries.close()
-        self._progress.close()
-        self.tasks.close()
-        self._lock.release()
-        print(
-            f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl"
-        )
-
-    @contextlib.contextmanager
-    def saved_if_stopped(self) -> Iterator[None]:
-        """Writes a checkpoint, and closes, if Ctrl-C or SIGTERM stops what is done meanwhile."""
-        try:
-            with signals.terminated():
-                yield
-        except (KeyboardInterrupt, signals.Terminated):
-            self._progress.say(f"stopped at update {self.updates}: writing a checkpoint")
-            self.save()
-            self.close()
-            raise
-        except BaseException:
-            self._lock.release()
-            raise
-
-    # What they share.
-
-    @property
-    def episodes(self) -> int:
-        """Episodes in the replay, random ones included."""
-        return self.replay.num_episodes
-
-    @property
-    def updates(self) -> int:
-        """Optimizer steps taken."""
-        return int(self.agent.train_step_counter.numpy())
-
-    def counters(self) -> dict[str, int]:
-        """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
-        return {"updates": self.updates, "episodes": self.episodes, **self.tasks.steps()}
-
-    def _collect(self, policy, count: int) -> None:
-        for number, episode in self._play(policy, _COLLECT, self.episodes, count):
-            self.replay.add_episode(episode)
-            self.tasks.observe(number, episode)
-            metrics, task = self.tasks.metrics, ""
-            values = {f"collect/{key}": float(metrics[key].result()) for key in _METRICS}
-            if self.tasks.several:
-                task = self.tasks.env(number).name
-                values[f"collect/return/{task}"] = values["collect/return"]
-            counters = self.counters()
-            self._summaries.scalars(counters["env_steps"], values, **counters)
-            self._summaries.flush()
-            text, trained = self._line(task, values, counters), bool(self.last_terms)
-            self._progress.episode(self.episodes, text, trained)
-
-    def _play(self, policy, stream: int, first: int, count: int):
-        """Yields the episodes first, ..., first + count - 1 of a stream with their numbers.
-
-        Several that act at once are of one task: then there is no other.
-        """
-        rows = self.env.batch_size or 1
-        for start in range(first, first + count, rows):
-            numbers = range(start, min(start + rows, first + count))
-            seeds = [self._random(stream, number) for number in numbers]
-            episodes = evaluation.run_episodes(self.tasks.env(start), policy, seeds)
-            yield from zip(numbers, episodes, strict=True)
-
-    def _line(self, task, values, counters) -> str:
-        parts = [f"{counters['env_steps']} env steps", f"return {values['collect/return']:.1f}"]
-        if task:
-            parts.insert(0, task)
-        if np.isfinite(best := float(self._best_evaluation)):
-            parts.append(f"best evaluation {best:.1f}")
-        if self.last_terms:
-            parts.append(f"loss {self.last_terms['train/loss']:.1f}")
-            parts.append(f"{self.last_terms['time/updates_per_second']:.2f} updates/s")
-        return ", ".join(parts)
-
-    def _heldout_chunks(self, count: int):
-        chunks = self.heldout.chunks(
-            self._word(_HELDOUT), self.updates, 1, count, self._chunk_length
-        )
-        return next(iter(chunks))
-
-    def _random(self, stream: int, number: int = 0) -> np.random.SeedSequence:
-        """Returns the source of what is random in one use of a stream, such as one episode."""
-        return np.random.SeedSequence([self._seed, stream, number])
-
-    def _word(self, stream: int) -> int:
-        """Returns a stream's seed as a non-negative int32."""
-        return int(self._random(stream).generate_state(1)[0] >> 1)
-
-
-_METRICS = ("return", "length")  # of each episode
 
 
 def _passed(every: int, before: int, now: int) -> bool:
     """Whether a multiple of `every` lies in (before, now]."""
     return before // every < now // every
-
-
-def _let_gpu_memory_grow() -> None:
-    """Leaves GPU memory for the renderer: TensorFlow would take all of it at the start."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)

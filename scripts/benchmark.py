@@ -14,9 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in train.py
 logging.set_verbosity(logging.ERROR)
 gym_notices.notices.clear()
 
-import tensorflow as tf  # noqa: E402
-
-from planet_tf import benchmark, config  # noqa: E402
+from planet_tf import benchmark, config, devices  # noqa: E402
 
 _GIN = pathlib.Path(__file__).resolve().parents[1] / "gin"
 _JIT = {"on": True, "off": False, "auto": None}
@@ -38,7 +36,7 @@ def _flags() -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="a setting on top, such as \"WorldModel.precision='mixed_bfloat16'\"; may be repeated",
     )
-    parser.add_argument("--device", choices=["cpu", "gpu", "auto"], default="auto")
+    parser.add_argument("--device", choices=devices.DEVICES, default="auto")
     parser.add_argument("--jit", choices=list(_JIT), default="auto", help="XLA; auto: on a GPU")
     parser.add_argument("--repeats", type=int, default=5, help="measurements a median is taken of")
     parser.add_argument(
@@ -61,20 +59,12 @@ def _flags() -> argparse.Namespace:
 def main() -> int:
     """Parses the flags, measures and prints; returns the exit status."""
     flags = _flags()
-    gpus = tf.config.list_physical_devices("GPU")
-    if flags.device == "gpu" and not gpus:
-        print("error: --device=gpu, but TensorFlow finds no GPU", file=sys.stderr)
-        return 2
-    if flags.device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-    else:
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
     task = str(_GIN / "cheetah.gin")
     configurations = {"paper": [task], "cpu": [task, str(_GIN / "cpu.gin")]}
     if flags.gin_file:
         configurations = {"given": flags.gin_file}
     try:
+        devices.choose(flags.device)
         rate, parts = benchmark.run(
             configurations,
             flags.gin_bindings,

@@ -13,8 +13,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 logging.set_verbosity(logging.ERROR)
 gym_notices.notices.clear()  # TF-Agents imports gym 0.23, which would say that it is old
 
-from planet_tf import config, signals, training  # noqa: E402
-from planet_tf.environments import processes  # noqa: E402
+from planet_tf import config, evaluation, files, signals, training  # noqa: E402
+
+FAULTS = (
+    config.ConfigError,
+    FloatingPointError,
+    evaluation.EnvironmentFailure,
+    files.StorageError,
+)
 
 
 def _flags() -> argparse.Namespace:
@@ -52,7 +58,7 @@ def main() -> int:
     try:
         config.parse(flags.gin_file, flags.gin_bindings)
         training.train(flags.root_dir or config.default_root_dir(flags.gin_file))
-    except (config.ConfigError, FloatingPointError, processes.WorkerError) as error:
+    except FAULTS as error:
         print(f"error: {config.message(error)}", file=sys.stderr)
         return 2 if isinstance(error, config.ConfigError) else 1
     except KeyboardInterrupt:

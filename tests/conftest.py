@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import functools  # noqa: E402
 import pathlib  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -19,7 +20,13 @@ from tf_agents.environments import batched_py_environment  # noqa: E402
 from tf_agents.specs import tensor_spec  # noqa: E402
 from tf_agents.trajectories import time_step as ts  # noqa: E402
 
-from planet_tf import agent as agents, config, environments, training  # noqa: E402, F401
+from planet_tf import agent as agents, config, environments, runs, training  # noqa: E402, F401
+
+# TF-Agents' table of episodes takes 47 MB however few there are, and TensorFlow never gives them
+# back: in the processes of the tests, with their many runs, that would be gigabytes.
+tf.lookup.experimental.DenseHashTable = functools.partial(
+    tf.lookup.experimental.DenseHashTable, initial_num_buckets=1024
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 TINY = tuple(str(ROOT / "gin" / name) for name in ("dot_goal.gin", "debug.gin"))
@@ -128,7 +135,7 @@ def train(python, root):
 @pytest.fixture
 def quick(tiny, monkeypatch):
     """Runs training on dot_goal in this process, without the export: (root_dir, **settings)."""
-    monkeypatch.setattr(training.export, "export_policy", lambda *_, **__: None)
+    monkeypatch.setattr(runs.export, "export_policy", lambda *_, **__: None)
 
     def run(root_dir, **settings):
         for name, setting in settings.items():

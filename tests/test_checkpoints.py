@@ -94,6 +94,21 @@ def test_the_newest_two_are_kept(tmp_path):
     assert float(value) == 6
 
 
+def test_what_a_kill_left_of_a_checkpoint_goes_with_the_next_one(tmp_path):
+    value = tf.Variable(0.0)
+    saved = checkpoints.Checkpoints(tmp_path, value=value)
+    for number in (1, 2):
+        saved.save(number)
+    (tmp_path / "ckpt-3_temp").mkdir()
+    (tmp_path / "ckpt-3_temp" / "part-00000-of-00001.data").write_bytes(b"half")
+    (tmp_path / "ckpt-3.data-00000-of-00001").write_bytes(b"without its index")
+    again = checkpoints.Checkpoints(tmp_path, value=value)
+    assert again.restore() == 2
+    again.save(4)
+    names = {path.name.split(".")[0] for path in tmp_path.iterdir()}
+    assert names == {"checkpoint", "ckpt-2", "ckpt-4"}
+
+
 @pytest.mark.parametrize("harm", ["cut", "changed", "no data", "no list", "empty index"])
 def test_a_torn_newest_checkpoint_gives_way_to_the_one_before(tmp_path, capsys, harm):
     value = tf.Variable(tf.range(100.0))

@@ -115,7 +115,7 @@ def test_only_errors_of_settings_are_turned_into_config_errors():
         raise FloatingPointError("NaN")
 
 
-def test_differences_of_two_configurations_are_listed_old_and_new():
+def test_settings_that_differ_are_listed_old_and_new():
     before = """# Parameters for A:
 A.size = 3
 A.sizes = \\
@@ -124,10 +124,11 @@ A.sizes = \\
 B.name = 'x'
 """
     now = before.replace("A.size = 3", "A.size = 4").replace("B.name = 'x'", "C.new = True")
-    assert config.differences(before, before) == []
-    assert config.differences(before, now) == [
-        "A.size: 3 -> 4",
-        "B.name: 'x' -> unset",
-        "C.new: unset -> True",
-    ]
-    assert config.differences(before, before.replace("2)", "5)")) == ["A.sizes: (1, 2) -> (1, 5)"]
+    assert config.differences(before, before) == {}
+    assert config.differences(before, now) == {"A.size": "3 -> 4"}  # the others are in one alone
+    assert config.differences(before, before.replace("2)", "5)")) == {"A.sizes": "(1, 2) -> (1, 5)"}
+
+
+def test_a_setting_has_an_owner():
+    names = ("A.size", "planet_tf.A.size", "scope/planet_tf.A.size", "size")
+    assert [config.owner(name) for name in names] == ["A", "A", "A", ""]

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from dm_control.rl import control
 from scipy import stats
 
 from planet_tf import environments, evaluation, policy as policies
-from planet_tf.environments import task_environment
+from planet_tf.environments import dot_goal, task_environment
 
 
 def seeds(*entropy):
@@ -107,6 +108,71 @@ def test_a_score_is_of_episodes_that_differ():
 
 
 def test_mean_and_population_std_of_returns():
-    score = evaluation.Score([1.0, 2.0, 6.0], [])
+    rewards = ([0.0, 1.0], [0.0, 1.5, 0.5], [6.0])
+    score = evaluation.Score([{"reward": np.array(each)} for each in rewards])
+    assert score.returns == [1, 2, 6]
     assert score.mean == 3
     np.testing.assert_allclose(score.std, np.sqrt((4 + 1 + 9) / 3))
+
+
+class Failing(Varying):
+    """Does in agent step 3 what it is told to."""
+
+    def __init__(self, fail):
+        super().__init__()
+        self._fail = fail
+
+    def _start(self):
+        self._left = 9
+        if self._fail == "at reset":
+            raise OSError("no display")
+
+    def _advance(self, action):
+        reward, end = super()._advance(action)
+        if self._left == 6:
+            if self._fail == "physics":
+                raise control.PhysicsError("warning BADQACC")
+            reward *= self._fail if isinstance(self._fail, float) else 1
+        return reward, end
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [("physics", "PhysicsError: warning BADQACC"), ("at reset", "OSError: no display")],
+)
+def test_what_an_environment_raises_is_told_from_the_rest(fail, said):
+    env = Failing(fail)
+    with pytest.raises(evaluation.EnvironmentFailure, match=f"varying: {said}"):
+        evaluation.run_episodes(env, evaluation.UniformPolicy(env), [seeds(1)])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_reward_that_is_not_finite_is_named_with_its_step(in_rows, rows, value):
+    env = Failing(float(value))
+    if rows == 2:
+        env = in_rows([Failing(1.0), env])
+        env.name = "varying"
+    with pytest.raises(FloatingPointError, match="varying, agent step 2: reward is"):
+        evaluation.run_episodes(env, evaluation.UniformPolicy(env), seeds(1).spawn(rows))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_state_that_is_not_finite_is_named_with_its_step():
+    class Lost(dot_goal.DotGoal):
+        def _state(self):
+            return super()._state() * (np.nan if self._steps == 3 else 1)
+
+    env = Lost(seed=0, observations=("state",))
+    with pytest.raises(FloatingPointError, match="dot_goal, agent step 2: observation/state is"):
+        evaluation.run_episodes(env, evaluation.UniformPolicy(env), [seeds(1)])
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_plan_that_is_not_finite_is_named_with_its_step(make_agent):
+    env, agent = environments.load("dot_goal"), make_agent()
+    for variable in agent.world_model.reward.variables:
+        variable.assign(np.nan * variable)
+    policy = policies.PlanetPyPolicy(agent.policy)
+    with pytest.raises(FloatingPointError, match="agent step 0: .*every candidate's score"):
+        evaluation.run_episodes(env, policy, [seeds(1)])

@@ -120,3 +120,58 @@ def test_it_acts_as_the_policy_where_there_is_only_tensorflow(agent, python, tmp
         jit_compile=True,
     )
     check_acts_as(compiled, inputs, acted(python, tmp_path, directory), 1e-4)
+
+
+HARM = {
+    "float images": lambda x: {**x, "image": tf.cast(x["image"], tf.float32)},
+    "small images": lambda x: {**x, "image": x["image"][:, ::2, ::2]},
+    "grey images": lambda x: {**x, "image": x["image"][..., :1]},
+    "no rows": lambda x: {**x, "image": x["image"][0]},
+    "float64 state": lambda x: {**x, "deter": tf.cast(x["deter"], tf.float64)},
+    "a larger state": lambda x: {**x, "stoch": tf.concat([x["stoch"]] * 2, 1)},
+    "float seeds": lambda x: {**x, "seed": tf.cast(x["seed"], tf.float32)},
+    "no action": lambda x: {key: value for key, value in x.items() if key != "action"},
+    **{
+        f"one row of {key}": lambda x, key=key: {**x, key: x[key][:1]}
+        for key in ("image", "step_type", "deter", "stoch", "action", "seed")
+    },
+    "a state that is NaN": lambda x: {**x, "deter": x["deter"] * np.nan},
+    "an action that is infinite": lambda x: {**x, "action": x["action"] / 0},
+}
+
+
+@pytest.fixture(scope="module")
+def exported(agent, tmp_path_factory):
+    """A SavedModel, loaded."""
+    directory = tmp_path_factory.mktemp("export") / "policy"
+    return tf.saved_model.load(export.export_policy(agent.policy, directory))
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("way", ["method", "signature"])
+@pytest.mark.parametrize("harm", ["none", *HARM])
+def test_bad_input_is_an_error_and_never_an_action(exported, inputs, harm, way):
+    x = {key: tf.constant(value) for key, value in inputs.items()}
+    x = HARM.get(harm, dict)(x)
+    state = {key: x[key] for key in ("deter", "stoch", "action", "seed") if key in x}
+    time_step = {key: x[key] for key in ("step_type", "reward", "discount")}
+
+    def act():
+        if way == "method":
+            step = ts.TimeStep(**time_step, observation={"image": x["image"]})
+            return exported.action(step, state)
+        return exported.signatures["action"](
+            **{f"0/{key}": value for key, value in time_step.items()},
+            **{"0/observation/image": x["image"]},
+            **{f"1/{key}": value for key, value in state.items()},
+        )
+
+    if harm == "none":
+        act()
+        return
+    with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)) as caught:
+        act()
+    if harm.startswith("one row"):
+        assert "as many rows in all parts" in str(caught.value)
+    if "NaN" in harm or "infinite" in harm:
+        assert "is NaN or infinite" in str(caught.value)

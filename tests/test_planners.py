@@ -109,10 +109,31 @@ def test_scores_that_are_not_finite_never_win(bad):
     np.testing.assert_allclose(std, np.sqrt((0.09 + 0.01 + 0.16) / 3 + FLOOR), atol=1e-6)
 
 
-def test_scores_that_are_all_nan_leave_a_usable_action():
-    mean, std = planners.cem(lambda a, i: first(a, i) * np.nan, seeded(2, 0), 2, 2, horizon=2)
-    assert np.isfinite(mean).all() and np.isfinite(std).all()
-    assert np.abs(mean).max() <= 1 and np.min(std) >= 1e-3 * 0.999
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_elite_is_finite_even_where_there_are_fewer_than_elites(bad):
+    def evaluate(actions, i):
+        return tf.where(first(actions, i) > 0, bad, first(actions, i))
+
+    draws = [0.9, -0.2, 0.5, -0.4, 0.7, 0.8]
+    mean, std = plan(evaluate, draws, elites=4)
+    np.testing.assert_allclose([mean, std], [-0.3, np.sqrt(0.01 + FLOOR)], atol=1e-6)
+    size = dict(batch_size=1, action_size=1, horizon=1, candidates=6, elites=4, iterations=1)
+    mean, std = planners.cem(evaluate, replay(draws), **size, spread="mean_abs")
+    np.testing.assert_allclose([mean[0, 0, 0], std[0, 0, 0]], [-0.3, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_no_finite_score_leaves_no_action(broken, jit_compile):
+    """One such iteration is enough, whatever those after it score."""
+
+    def evaluate(actions, i):
+        return tf.where(i == broken, np.nan, 1.0) * tf.ones_like(first(actions, i))
+
+    size = dict(batch_size=2, action_size=2, horizon=2, candidates=9, elites=3, iterations=3)
+    run = tf.function(lambda: planners.cem(evaluate, seeded(2, 0), **size), jit_compile=jit_compile)
+    mean, std = run()
+    assert np.isnan(mean).all() and np.isnan(std).all()
 
 
 def test_rows_are_independent():

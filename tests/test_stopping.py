@@ -21,7 +21,13 @@ def start(root):
         command = [sys.executable, str(root / "scripts" / "train.py"), *files, *settings]
         environment = {**os.environ, "PYTHONPATH": ""}
         process = subprocess.Popen(
-            command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=root,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Where the tests run in the background, Ctrl-C is ignored, and so would the child.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         processes.append(process)
         return process

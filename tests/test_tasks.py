@@ -1,11 +1,15 @@
 """What a run learns: one task or several, from pictures or states; and what it counts of them."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
+from dm_control.rl import control
 
-from planet_tf import config
+from planet_tf import config, evaluation
+from planet_tf.environments import dot_goal
 
 SEVERAL = ("dot_goal", "cartpole_swingup")  # 2 actions and 50 steps, 1 and 125 of 8 env steps
 
@@ -107,17 +111,99 @@ def test_a_run_observes_what_it_is_told_to(quick, tmp_path, observations, tensor
     assert ("heldout/real_model_difference" in tensorboard_tags(tmp_path)) == (
         "image" in observations
     )
-    with pytest.raises(config.ConfigError, match=r"holds another run.*\['image'\]"):
+    with pytest.raises(config.ConfigError, match=r"\n  observations: \[.*\] -> \['image'\]"):
         quick(tmp_path, load_environment__observations=("image",))
 
 
-def test_a_directory_of_before_there_were_states_is_of_images(quick, tmp_path):
+class Sick(dot_goal.DotGoal):
+    """Fails in its first episodes, of all that are made."""
+
+    episodes_left = 0
+    made = 0
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        Sick.made += 1
+
+    def _advance(self, action):
+        if self._steps == 5 and Sick.episodes_left:
+            Sick.episodes_left -= 1
+            raise control.PhysicsError("warning BADQACC")
+        return super()._advance(action)
+
+
+@pytest.fixture
+def sick(monkeypatch):
+    """Has the toy's environment fail in its next episodes: (how many)."""
+
+    def fail(episodes):
+        Sick.episodes_left, Sick.made = episodes, 0
+
+    fail(0)
+    monkeypatch.setattr(dot_goal, "DotGoal", Sick)
+    return fail
+
+
+def test_a_failed_episode_is_thrown_away_and_the_environment_made_anew(
+    quick, sick, tmp_path, capsys, checkpoint
+):
+    sick(2)
     quick(tmp_path, train__episodes=3)
-    file = tmp_path / "run.json"
-    run = json.loads(file.read_text())
-    assert run.pop("observations") == ["image"]
-    file.write_text(json.dumps(run))
-    with pytest.raises(config.ConfigError, match="holds another run"):
-        quick(tmp_path, load_environment__observations=("state",))
-    quick(tmp_path, load_environment__observations=("image",), train__episodes=4)
-    assert lines(tmp_path)[-1]["episodes"] == 4
+    said = capsys.readouterr().err
+    for count in (1, 2):
+        assert f"PhysicsError: warning BADQACC (failure {count} in a row, {count} in all)" in said
+    assert Sick.made == 3
+    assert names(tmp_path / "episodes" / "train") == [f"00000{i}-51.npz" for i in range(3)]
+    collected = [line for line in lines(tmp_path) if "collect/return" in line]
+    assert [line["collect/environment_failures"] for line in collected] == [2, 2, 2]
+    assert collected[-1]["env_steps"] == 150
+    starts = []
+    for path in (tmp_path / "episodes" / "train").iterdir():
+        with np.load(path) as episode:
+            starts.append(episode["image"][0])
+    assert not np.array_equal(starts[0], starts[1])
+    (failures,) = (x for key, x in checkpoint(tmp_path, 3).items() if "failures" in key)
+    assert failures == 2
+
+
+def test_three_failures_in_a_row_stop_the_run_which_then_goes_on(quick, sick, tmp_path, capsys):
+    quick(tmp_path, train__episodes=3)
+    sick(3)
+    with pytest.raises(evaluation.EnvironmentFailure, match="3 episodes in a row.*BADQACC"):
+        quick(tmp_path, train__episodes=5)
+    assert "update 6: writing a checkpoint" in capsys.readouterr().err
+    quick(tmp_path, train__episodes=5)
+    said = capsys.readouterr().err
+    assert "episode 3 of 5, update 6 (checkpoint 3)" in said and "lost" not in said
+    assert len(names(tmp_path / "episodes" / "train")) == 5
+
+
+def test_an_environment_that_cannot_be_made_anew_stops_the_run(quick, sick, tmp_path, monkeypatch):
+    sick(1)
+    make = Sick.__init__
+
+    def once(self, **settings):
+        if Sick.made:
+            raise OSError("no display")
+        make(self, **settings)
+
+    monkeypatch.setattr(Sick, "__init__", once)
+    with pytest.raises(evaluation.EnvironmentFailure, match="made anew: OSError: no display"):
+        quick(tmp_path)
+
+
+def test_processes_that_die_are_started_again_and_counted(quick, tmp_path, capsys, monkeypatch):
+    run_episodes, killed = evaluation.run_episodes, []
+
+    def run(env, policy, seeds):
+        if not killed:
+            killed.append(env._workers[1].process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+        return run_episodes(env, policy, seeds)
+
+    monkeypatch.setattr(evaluation, "run_episodes", run)
+    quick(tmp_path, train__episodes=3, train__environments=2)
+    assert "its process died with exit code -9 (failure 1 in a row, 1 in all)" in (
+        capsys.readouterr().err
+    )
+    assert len(names(tmp_path / "episodes" / "train")) == 3

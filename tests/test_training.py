@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from planet_tf import config, environments, policy, training
+from planet_tf import config, environments, policy, runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 SETTINGS = {"planet", "cpu", "debug", "comparison"}
@@ -202,10 +202,12 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path, checkpoi
     quick(run, train__episodes=3)
     before = checkpoint(run, 3)
     files = ["dot_goal.gin", "debug.gin"]
-    done = train(run, files, ["train.episodes=4", "WorldModel.observation_scale=1e36"])
+    done = train(run, files, ["train.episodes=4", "PlanetAgent.learning_rate=1e36"])
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "error: loss" in done.stderr and "in update 4;" in done.stderr
+    assert "settings changed since: " in done.stderr
+    assert "PlanetAgent.learning_rate: 0.001 -> 1e+36" in done.stderr
+    assert "error: loss" in done.stderr and "in update 5;" in done.stderr
     assert str(run) in done.stderr.split("error: ")[1]
     assert names(run / "checkpoints") == [
         "checkpoint",
@@ -238,6 +240,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path, checkpoi
             r"train\.random_collection.*one of True, False, got 'no'",
         ),
         ("load_environment__observations", ("images",), r"observations.*'image' or 'state'"),
+        ("train__device", "gpu", "finds no GPU.*planet_tf\\[gpu\\].*'auto'"),
+        ("train__device", "tpu", "auto, cpu, gpu, got 'tpu'"),
         ("train__jit_compile", "yes", r"train\.jit_compile.*one of True, False, None, got 'yes'"),
         ("train__chunk_length", 52, r"52.*51 frames"),
         ("load_environment__action_repeat", 51, "action_repeat"),
@@ -257,18 +261,25 @@ def test_a_setting_that_cannot_be_used_is_named(quick, tmp_path, setting, bad, e
 def test_another_model_size_cannot_resume(quick, tmp_path):
     quick(tmp_path, train__episodes=3)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(config.ConfigError, match=r"(?s)does not fit.*shape.*name.*then -> now:"):
+    expected = r"(?s)then -> now:\n  RSSMCell\.hidden_size: 16 -> 24\nuse its settings.*--root_dir"
+    with pytest.raises(config.ConfigError, match=expected):
         quick(tmp_path, train__episodes=4, RSSMCell__hidden_size=24)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("setting", "other"), [("train__seed", 1), ("load_environment__action_repeat", 2)]
+    ("setting", "other", "change"),
+    [
+        ("train__seed", 1, "seed: 0 -> 1"),
+        ("load_environment__action_repeat", 2, "action_repeat: 1 -> 2"),
+        ("WorldModel__free_nats", 1.0, r"WorldModel\.free_nats: 3\.0 -> 1\.0"),
+        ("WorldModel__latent", "ssm", r"WorldModel\.latent: 'rssm' -> 'ssm'"),
+    ],
 )
-def test_a_directory_belongs_to_one_run(quick, tmp_path, setting, other):
+def test_a_directory_belongs_to_one_run_and_one_model(quick, tmp_path, setting, other, change):
     quick(tmp_path, train__episodes=3, train__chunk_length=8)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(config.ConfigError, match="holds another run.*--root_dir"):
+    with pytest.raises(config.ConfigError, match=f"(?s)another run.*\n  {change}\n.*--root_dir"):
         quick(tmp_path, **{setting: other})
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -311,7 +322,7 @@ def test_a_task_file_has_the_papers_settings(file):
 
 
 def test_updates_and_decisions_are_traced_once(tiny, tmp_path):
-    run = training.Run(tmp_path, "dot_goal", 0, 4, 8, jit_compile=False)
+    run = runs.Run(tmp_path, "dot_goal", 0, 4, 8, jit_compile=False)
     run.open(episodes=9)
     run.collect_random()
     run.hold_out_random()

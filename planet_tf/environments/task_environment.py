@@ -134,6 +134,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
             total += reward
             if end is not None:
                 break
+        if not np.isfinite(total):
+            raise FloatingPointError("reward is NaN or infinite")
         self._steps += 1
         if end is None and self._steps >= self.max_steps:
             end = 1.0
