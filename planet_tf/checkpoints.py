@@ -45,8 +45,12 @@ class Checkpoints:
             elif path.name.split(".")[0] not in kept:
                 path.unlink()
 
-    def restore(self) -> int | None:
+    def restore(self, number: int | None = None, partly: bool = False) -> int | None:
         """Restores the newest checkpoint that can be read; says which ones cannot.
+
+        Args:
+          number: the number of the one to restore in place of the newest.
+          partly: whether there may be more in the checkpoint than is restored.
 
         Returns:
           Its number, or None if there is none.
@@ -55,8 +59,15 @@ class Checkpoints:
           ValueError: if the checkpoint and the objects differ in a variable's shape or presence, or
             if there are checkpoints but none can be read.
         """
-        torn = []
-        for path in self._newest_first():
+        torn, paths = [], self._newest_first()
+        if number is not None:
+            numbers = [_number(path) for path in paths]
+            if number not in numbers:
+                raise ValueError(
+                    f"{self._manager.directory} has no checkpoint {number}, only {numbers}"
+                )
+            paths = [paths[numbers.index(number)]]
+        for path in paths:
             try:
                 _read_through(path)
             except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
@@ -64,8 +75,8 @@ class Checkpoints:
                 continue
             for line in torn:
                 print(f"{line}: {path} is used in its place", file=sys.stderr)
-            self._restore_strictly(path)
-            return int(path.rsplit("-", 1)[1])
+            self._restore_strictly(path, partly)
+            return _number(path)
         if torn:
             raise ValueError("; ".join(torn) + "; move them away to learn anew from the episodes")
         return None
@@ -74,9 +85,9 @@ class Checkpoints:
         """Looks for the files: the list that TensorFlow keeps of them may be torn, too."""
         files = pathlib.Path(self._manager.directory).glob("ckpt-*.index")
         paths = [os.fspath(file.with_suffix("")) for file in files]
-        return sorted(paths, key=lambda path: int(path.rsplit("-", 1)[1]), reverse=True)
+        return sorted(paths, key=_number, reverse=True)
 
-    def _restore_strictly(self, path: str) -> None:
+    def _restore_strictly(self, path: str, partly: bool) -> None:
         way_out = (
             "The gin settings differ from those of the run that wrote it: use the same ones (see "
             "config.gin in the run's directory), or name another --root_dir."
@@ -84,9 +95,16 @@ class Checkpoints:
         try:
             status = self._checkpoint.restore(path)
             status.assert_existing_objects_matched()
-            status.assert_consumed()
+            if partly:
+                status.expect_partial()
+            else:
+                status.assert_consumed()
         except (ValueError, AssertionError) as error:
             raise ValueError(f"checkpoint {path} does not fit: {error}\n{way_out}") from error
+
+
+def _number(path: str) -> int:
+    return int(path.rsplit("-", 1)[1])
 
 
 def _read_through(path: str) -> None:

@@ -92,37 +92,37 @@ def _settings_from(source: str) -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def check_training(settings: dict) -> None:
+def check_training(given: dict) -> None:
     """Raises ConfigError for a setting of `training.train` that cannot be right."""
     choices = {"jit_compile": (True, False, None), "random_collection": (True, False)}
     for name, right in choices.items():
-        if not any(settings[name] is choice for choice in right):
+        if not any(given[name] is choice for choice in right):
             raise ConfigError(
-                f"train.{name} must be one of {', '.join(map(str, right))}, got {settings[name]!r}"
+                f"train.{name} must be one of {', '.join(map(str, right))}, got {given[name]!r}"
             )
     numbers = {
         name: value
-        for name, value in settings.items()
+        for name, value in given.items()
         if name not in ("root_dir", "task", "device", *choices)
     }
     check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
-    task = settings["task"]
+    task = given["task"]
     several = len(task) if isinstance(task, (tuple, list)) else 1
-    if settings["seed_episodes"] < several:
+    if given["seed_episodes"] < several:
         raise ConfigError(
-            f"train.seed_episodes ({settings['seed_episodes']}) must be at least the number of "
+            f"train.seed_episodes ({given['seed_episodes']}) must be at least the number of "
             f"tasks, {several}: they are counted over all tasks"
         )
-    if settings["episodes"] <= settings["seed_episodes"]:
+    if given["episodes"] <= given["seed_episodes"]:
         raise ConfigError(
-            f"train.episodes ({settings['episodes']}) must exceed train.seed_episodes "
-            f"({settings['seed_episodes']}), which are random: nothing would be learned"
+            f"train.episodes ({given['episodes']}) must exceed train.seed_episodes "
+            f"({given['seed_episodes']}), which are random: nothing would be learned"
         )
 
 
 def differences(before: str, now: str) -> dict[str, str]:
     """Returns 'OLD -> NEW' by name of the settings that two texts of gin give different values."""
-    old, new = (_settings(text) for text in (before, now))
+    old, new = (settings(text) for text in (before, now))
     names = [name for name in new if name in old and old[name] != new[name]]
     return {name: f"{old[name]} -> {new[name]}" for name in names}
 
@@ -132,8 +132,8 @@ def owner(setting: str) -> str:
     return setting.split("/")[-1].rpartition(".")[0].rpartition(".")[2]
 
 
-def _settings(text: str) -> dict[str, str]:
-    """Reads 'NAME = VALUE' lines, values of several lines too."""
+def settings(text: str) -> dict[str, str]:
+    """Reads 'NAME = VALUE' lines of gin, values of several lines too."""
     text = re.sub(r"(?m)^(#.*|import .*)$|\\\n", "", text)
     parts = re.split(r"(?m)^([\w./]+) *= *", text)
     values = (" ".join(value.split()) for value in parts[2::2])

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -147,3 +148,32 @@ def evaluate(env, policy: py_policy.PyPolicy, episodes: int, seed) -> Score:
       seed: a numpy SeedSequence that the episodes' seeds are spawned from.
     """
     return Score(run_episodes(env, policy, seed.spawn(episodes)))
+
+
+class Watched:
+    """A policy whose decisions are timed; before each the picture may be taken.
+
+    Attributes:
+      seconds: what each decision took.
+    """
+
+    def __init__(self, policy: py_policy.PyPolicy, env, frames: list[np.ndarray] | None = None):
+        """Watches a policy in an environment.
+
+        Args:
+          frames: takes a picture of every step, uint8 [64, 64, 3]; None: none is taken.
+        """
+        self._policy, self._env, self._frames = policy, env, frames
+        self.seconds: list[float] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._policy, name)
+
+    def action(self, time_step, policy_state=(), seed=None):
+        """Acts as the policy does."""
+        if self._frames is not None:
+            self._frames.append(self._env.render())
+        start = time.perf_counter()
+        step = self._policy.action(time_step, policy_state, seed)
+        self.seconds.append(time.perf_counter() - start)
+        return step

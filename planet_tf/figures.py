@@ -1,4 +1,4 @@
-"""Draws learning curves with matplotlib, which the `plot` extra installs."""
+"""Draws learning curves and errors of predictions; the `view` extra installs matplotlib for it."""
 
 import os
 import pathlib
@@ -74,16 +74,10 @@ def draw(
     Raises:
       CurveError: if the curves cannot be drawn, or matplotlib or the path's directory is missing.
     """
-    path = pathlib.Path(path)
-    if path.suffix.lower() != ".png":
-        raise lc.CurveError(f"{path}: must end in .png; the SVG is written beside it")
-    try:
-        import matplotlib as mpl
-        from matplotlib import figure as mpl_figure, ticker
-    except ImportError as error:
-        raise lc.CurveError(
-            'matplotlib is not installed: pip install -e ".[plot]" brings it'
-        ) from error
+    path = _checked(path)
+    import matplotlib as mpl
+    from matplotlib import figure as mpl_figure, ticker
+
     groups = lc.by_task_and_variant(curves)
     variants = list(dict.fromkeys(curve.variant for curve in curves))
     names = _names(variants, labels or {})
@@ -128,13 +122,82 @@ def draw(
             title=_band_words(statistic) if banded else None,
             title_fontsize=_LETTERS["legend.fontsize"],
         )
-        files = [path, path.with_suffix(".svg")]
-        try:
-            figure.savefig(files[0], dpi=_DPI, metadata={"Software": None})
-            figure.savefig(files[1], metadata={"Date": None})
-        except OSError as error:
-            raise lc.CurveError(f"{path}: cannot be written ({error.strerror})") from error
-    return files
+        return _save(figure, path)
+
+
+def draw_errors(
+    errors: Mapping[str, np.ndarray],
+    labels: Mapping[str, str],
+    context: int,
+    path: str | os.PathLike,
+    title: str,
+) -> list[pathlib.Path]:
+    """Draws errors of open-loop predictions against the step, a panel each.
+
+    Args:
+      errors: by name, float [N, L] of N chunks; the line is their mean, the band from the 10th to
+        the 90th percentile.
+      labels: of the vertical axes, by name.
+      context: steps in which the model saw the observation; the open loop begins after them.
+      path: of the PNG; an SVG is written beside it.
+      title: of the figure.
+
+    Returns:
+      the files.
+
+    Raises:
+      CurveError: if matplotlib or the path's directory is missing.
+    """
+    path = _checked(path)
+    import matplotlib as mpl
+    from matplotlib import figure as mpl_figure
+
+    with mpl.rc_context(_LETTERS):
+        figure = mpl_figure.Figure((_WIDTH, 3.0), layout="constrained")
+        panels = figure.subplots(1, len(errors), squeeze=False)[0]
+        for panel, (name, values) in zip(panels, errors.items(), strict=True):
+            steps = np.arange(values.shape[1]) - context + 1
+            low, high = np.percentile(values, [10, 90], axis=0)
+            panel.axvspan(steps[0], 0.5, color="0.93", zorder=0)
+            panel.fill_between(steps, low, high, color=_COLOURS[0], alpha=0.16, lw=0)
+            panel.plot(steps, values.mean(0), color=_COLOURS[0], linewidth=1.8)
+            panel.set_xlabel("open-loop step (agent steps)")
+            panel.set_ylabel(labels[name])
+            panel.grid(color="0.9", linewidth=0.8)
+            panel.set_axisbelow(True)
+            panel.spines[["top", "right"]].set_visible(False)
+            panel.set_xlim(steps[0], steps[-1])
+            panel.set_ylim(bottom=0)
+        figure.suptitle(
+            f"{title}\nmean of {len(next(iter(errors.values())))} chunks, band: 10th to 90th "
+            "percentile; grey: the model sees the observations",
+            fontsize=_LETTERS["font.size"],
+        )
+        return _save(figure, path)
+
+
+def _checked(path: str | os.PathLike) -> pathlib.Path:
+    path = pathlib.Path(path)
+    if path.suffix.lower() != ".png":
+        raise lc.CurveError(f"{path}: must end in .png; the SVG is written beside it")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise lc.CurveError(
+            'matplotlib is not installed: pip install -e ".[view]" brings it'
+        ) from error
+    return path
+
+
+def _save(figure, path: pathlib.Path) -> list[pathlib.Path]:
+    """Writes a figure as PNG, and as SVG beside it."""
+    written = [path, path.with_suffix(".svg")]
+    try:
+        figure.savefig(written[0], dpi=_DPI, metadata={"Software": None})
+        figure.savefig(written[1], metadata={"Date": None})
+    except OSError as error:
+        raise lc.CurveError(f"{path}: cannot be written ({error.strerror})") from error
+    return written
 
 
 def _draw_seeds(panel, seeds: list[lc.Curve], x: str, statistic: str, style: dict):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -24,10 +25,11 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     except StorageError:
         raise
     except (OSError, tf.errors.OpError) as error:
-        # An OSError's own text repeats a path, or has none; TensorFlow's is in its first line.
-        cause = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        # An OSError's own text repeats a path, or has none; TensorFlow's names its node first.
+        cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        cause = re.sub(r"{{.*?}} *", "", cause)
         raise StorageError(
-            f"cannot write {os.fspath(path)}: {cause or error}; what was written before is as it "
+            f"cannot write {os.fspath(path)}: {cause}; what was written before is as it "
             "was: make room or mend the directory, then the same command resumes the run"
         ) from error
 

@@ -242,8 +242,13 @@ class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):
         self._decisions += 1
         return step
 
+    @property
+    def decision_ms(self) -> float:
+        """The mean time of a decision since the last `pop_decision_ms`, in milliseconds."""
+        return 1000 * self._seconds / max(self._decisions, 1)
+
     def pop_decision_ms(self) -> float:
-        """Returns the mean time of a decision since the last call, in milliseconds."""
-        mean = 1000 * self._seconds / max(self._decisions, 1)
+        """Returns `decision_ms`, and counts anew from here."""
+        mean = self.decision_ms
         self._decisions, self._seconds = 0, 0.0
         return mean

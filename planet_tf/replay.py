@@ -29,6 +29,9 @@ from planet_tf import files
 Episode = dict[str, np.ndarray]
 """An aligned episode of T decisions and T+1 frames; see `align`."""
 
+# What reading a file may raise that holds something else, or less.
+_NOT_AN_EPISODE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+
 Transition = tuple[ts.TimeStep, policy_step.PolicyStep, ts.TimeStep]
 
 
@@ -160,7 +163,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
           ValueError: if a part is missing, has another shape or dtype than the spec, or holds NaN.
           StorageError: if it cannot be written; nothing has been added then.
         """
-        self._check(episode)
+        check(episode, self._data_spec)
         path = self._directory / f"{self.num_episodes:06d}-{len(episode['reward'])}.npz"
         with files.written_whole(path) as file:
             np.savez_compressed(file, **episode)
@@ -265,42 +268,65 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
     def _add(self, episode):
         return self.add_sequence(episode, self.create_episode_ids())
 
-    def _check(self, episode: Episode) -> None:
-        if episode.keys() != self._data_spec.keys():
-            raise ValueError(f"an episode has {sorted(self._data_spec)}, got {sorted(episode)}")
-        for key, spec in self._data_spec.items():
-            value = episode[key]
-            expected = (len(np.atleast_1d(episode["reward"])), *spec.shape)
-            if value.shape != expected or value.dtype != spec.dtype.as_numpy_dtype:
-                raise ValueError(
-                    f"episode[{key!r}] must be {spec.dtype.name} {expected}, "
-                    f"got {value.dtype} {value.shape}"
-                )
-            if not np.all(np.isfinite(value)):
-                raise ValueError(f"episode[{key!r}] holds NaN or infinity")
-
     def _files(self) -> list[pathlib.Path]:
         return sorted(p for p in self._directory.iterdir() if re.fullmatch(r"\d+-\d+\.npz", p.name))
 
     def _load(self, path: pathlib.Path) -> None:
         try:
-            episode = _read(path)
-            self._check(episode)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            episode = read_episode(path, self._data_spec)
+        except ValueError as error:
             aside = path.with_suffix(".bad")
             path.rename(aside)
             self.moved_aside += 1
-            print(f"replay: {path} is no episode ({error}); kept as {aside.name}", file=sys.stderr)
+            print(f"replay: {error}; kept as {aside.name}", file=sys.stderr)
             return
         self._add_fn(episode)
         self.num_episodes = _number(path) + 1
+
+
+def read_episode(path: str | os.PathLike, data_spec) -> Episode:
+    """Reads an episode's file.
+
+    Args:
+      path: an .npz file that a ReplayBuffer wrote.
+      data_spec: the spec of one step, see `agent.chunk_spec`.
+
+    Raises:
+      ValueError: if it holds no such episode; the message names the file.
+    """
+    try:
+        episode = _read(path)
+        check(episode, data_spec)
+    except _NOT_AN_EPISODE as error:
+        raise ValueError(f"{os.fspath(path)} is no episode ({error})") from error
+    return episode
+
+
+def check(episode: Episode, data_spec) -> None:
+    """Checks an episode against the spec of one step.
+
+    Raises:
+      ValueError: if a part is missing, has another shape or dtype, or holds NaN.
+    """
+    if episode.keys() != data_spec.keys():
+        raise ValueError(f"an episode has {sorted(data_spec)}, got {sorted(episode)}")
+    for key, spec in data_spec.items():
+        value = episode[key]
+        expected = (len(np.atleast_1d(episode["reward"])), *spec.shape)
+        if value.shape != expected or value.dtype != spec.dtype.as_numpy_dtype:
+            raise ValueError(
+                f"episode[{key!r}] must be {spec.dtype.name} {expected}, "
+                f"got {value.dtype} {value.shape}"
+            )
+        if not np.all(np.isfinite(value)):
+            raise ValueError(f"episode[{key!r}] holds NaN or infinity")
 
 
 def _number(path: pathlib.Path) -> int:
     return int(path.name.split("-")[0])
 
 
-def _read(path: pathlib.Path) -> Episode:
+def _read(path: str | os.PathLike) -> Episode:
     file = np.load(path, allow_pickle=False)
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise ValueError("it holds a bare array")

@@ -35,9 +35,9 @@ class RunDirectory:
         self.root = pathlib.Path(root_dir)
         self._lock = run_lock.RunLock(self.root)
         self.killed = self._lock.killed
-        self._settings = gin.operative_config_str()
+        self._identity, self._settings = identity, gin.operative_config_str()
         try:
-            refused = self._changed_identity(identity)
+            refused = self._changed_identity()
             self.changes: list[str] = []
             for name, change in self._changed_settings().items():
                 allowed = config.owner(name) in _CHANGEABLE
@@ -52,20 +52,18 @@ class RunDirectory:
             self._lock.release()
             raise
 
-    def _changed_identity(self, identity: dict) -> list[str]:
+    def _changed_identity(self) -> list[str]:
         file = self.root / "run.json"
         if not file.exists():
-            with files.written_whole(file) as out:
-                out.write(json.dumps(identity).encode() + b"\n")
             return []
         try:
             before = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise config.ConfigError(
                 f"{file} cannot be read ({error}): name another --root_dir, or delete it if the "
-                f"run there is {identity}"
+                f"run there is {self._identity}"
             ) from error
-        now = json.loads(json.dumps(identity))
+        now = json.loads(json.dumps(self._identity))
         return [
             f"{name}: {before.get(name)} -> {now.get(name)}"
             for name in {**before, **now}
@@ -78,8 +76,10 @@ class RunDirectory:
             return {}
         return config.differences(file.read_text(encoding="utf-8"), self._settings)
 
-    def write_settings(self) -> str:
-        """Writes the present settings to config.gin; returns them."""
+    def take(self) -> str:
+        """Makes the directory this run's, with the present settings; returns them."""
+        with files.written_whole(self.root / "run.json") as out:
+            out.write(json.dumps(self._identity).encode() + b"\n")
         with files.written_whole(self.root / "config.gin") as out:
             out.write(self._settings.encode())
         return self._settings

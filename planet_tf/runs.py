@@ -1,6 +1,7 @@
 """One run: its parts, the acts of Algorithm 1, and what stands in its directory."""
 
 import contextlib
+import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from planet_tf import (
     config,
     evaluation,
     export,
+    imagination,
     policy as policies,
     replay as replays,
     run_directory,
@@ -27,9 +29,6 @@ from planet_tf import (
 # Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
 # draws what it would have drawn.
 _WEIGHTS, _UPDATES, _REPLAY, _COLLECT, _HELDOUT, _EVALUATION, _ENVIRONMENT = range(7)
-
-CONTEXT = 5
-"""Images that open-loop predictions may see (paper figure 3)."""
 
 
 class Run:
@@ -76,8 +75,18 @@ class Run:
         for policy in (self.collect_policy, self.policy):
             policy.action(self.env.reset(), policy.get_initial_state(environments))
             policy.pop_decision_ms()  # that one was slow: it was traced
-        self._best_evaluation = tf.Variable(float("-inf"), trainable=False)
-        self._evaluated = tf.Variable(0, trainable=False)  # episodes at the last evaluation
+        self._best_evaluation = tf.Variable(float("-inf"), trainable=False, name="best")
+        self._evaluated = tf.Variable(
+            0, trainable=False, name="evaluated"
+        )  # episodes at the last evaluation
+        self._checkpoints = checkpoints.Checkpoints(
+            self.root / "checkpoints",
+            agent=self.agent,
+            best_evaluation=self._best_evaluation,
+            evaluated=self._evaluated,
+            failures=self.tasks.failures,
+            **self.tasks.metrics,
+        )
         self.last_terms: dict[str, float] = {}
 
     def open(self, episodes: int) -> None:
@@ -99,20 +108,14 @@ class Run:
         spec = self.agent.training_data_spec
         self.replay = replays.ReplayBuffer(spec, self.root / "episodes" / "train")
         self.heldout = replays.ReplayBuffer(spec, self.root / "episodes" / "heldout")
-        self._checkpoints = checkpoints.Checkpoints(
-            self.root / "checkpoints",
-            agent=self.agent,
-            best_evaluation=self._best_evaluation,
-            evaluated=self._evaluated,
-            failures=self.tasks.failures,
-            **self.tasks.metrics,
-        )
         saved = self._checkpoints.restore()
         self.agent.optimizer.learning_rate = self.agent.learning_rate  # gin's, not the checkpoint's
         for number, episode in self.replay.episodes_since(saved or 0):
             self.tasks.observe(number, episode)  # collected after the checkpoint
         self._summaries = summaries.Summaries(self.root)
-        self._summaries.text("config", self._directory.write_settings(), self.updates)
+        settings = self._directory.take()
+        self._summaries.text("config", settings, self.updates)
+        self._summaries.hparams(config.settings(settings), os.fspath(self.root))
         self._progress = summaries.Progress(episodes, self.episodes)
         if self.episodes:
             self._say_what_was_found(episodes, saved)
@@ -217,16 +220,28 @@ class Run:
             },
             **counters,
         )
-        if self.agent.world_model.reads == "image":
-            context = min(CONTEXT, self._chunk_length - 1)
-            prediction = self._predict(self._heldout_chunks(1), context, tf.constant([0, 0]))
-            strip = summaries.prediction_strip(prediction)
-            self._summaries.image("heldout/real_model_difference", strip, env_steps)
+        self._imagine(env_steps)
         each = "".join(f"; {name} {value:.1f}" for name, value in by_task.items())
         self._progress.say(
             f"evaluation after {self.episodes} episodes, {env_steps} env steps: return "
             f"{mean:.1f} (std {std:.1f}, {episodes} episodes{' of each task' * bool(each)}{each})"
         )
+
+    def _imagine(self, env_steps: int) -> None:
+        """Logs open-loop predictions of held-out chunks: how far off they are, and pictures."""
+        context, batch = min(imagination.CONTEXT, self._chunk_length - 1), self._heldout_chunks(8)
+        prediction = self._predict(batch, context, tf.constant(imagination.SEED))
+        errors = imagination.errors(prediction, batch["reward"])
+        means = {
+            f"open_loop/{name}": float(tf.reduce_mean(error[:, context:]))
+            for name, error in errors.items()
+        }
+        self._summaries.scalars(env_steps, means, **self.counters())
+        if self.agent.world_model.reads == "image":
+            first = {key: value[0].numpy() for key, value in prediction.items()}
+            strip, film = imagination.strip(first), imagination.difference_film(first)
+            self._summaries.image("heldout/real_model_difference", strip, env_steps)
+            self._summaries.video("heldout/open_loop", film, env_steps)
 
     def save(self) -> None:
         """Writes a checkpoint.
@@ -255,7 +270,10 @@ class Run:
         self.tasks.close()
         self._directory.release()
         print(
-            f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl"
+            f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl\n"
+            f"next: python scripts/evaluate.py {self.root} --video=evaluation.gif\n"
+            f"      python scripts/imagine.py {self.root}\n"
+            f"      tensorboard --logdir {self.root}"
         )
 
     @contextlib.contextmanager
@@ -335,6 +353,7 @@ class Run:
         if self.last_terms:
             parts.append(f"loss {self.last_terms['train/loss']:.1f}")
             parts.append(f"{self.last_terms['time/updates_per_second']:.2f} updates/s")
+            parts.append(f"{self.collect_policy.decision_ms:.0f} ms a decision")
         return ", ".join(parts)
 
     def _heldout_chunks(self, count: int):

@@ -1,5 +1,6 @@
 """What a run says while it goes: TensorBoard, JSON lines, and a line or a bar on the terminal."""
 
+import ast
 import contextlib
 import datetime
 import json
@@ -10,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tqdm
+from tensorboard.plugins.hparams import api as hparams
 
-from planet_tf import files, images
+from planet_tf import files, images, videos
 
 
 class Summaries:
@@ -60,6 +63,21 @@ class Summaries:
         with self._writing(step):
             tf.summary.image(tag, image[None])
 
+    def video(self, tag: str, frames: np.ndarray, step: int, fps: float = 10.0) -> None:
+        """Writes frames, uint8 [T, H, W, 3], that TensorBoard plays among the images."""
+        _, height, width, _ = frames.shape
+        picture = [str(width).encode(), str(height).encode(), videos.gif(frames, fps)]
+        metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
+        )
+        with self._writing(step):
+            tf.summary.write(tag, tf.constant(picture), metadata=metadata)
+
+    def hparams(self, settings: dict[str, str], name: str) -> None:
+        """Writes settings, as gin writes them, for TensorBoard's table of runs."""
+        with self._writing(0):
+            hparams.hparams({key: _plain(value) for key, value in settings.items()}, name)
+
     def flush(self) -> None:
         """Makes everything written so far visible to readers."""
         with files.writing(self._path.parent / "tensorboard"):
@@ -78,6 +96,15 @@ class Summaries:
             self._writer.as_default(step=step),
         ):
             yield
+
+
+def _plain(value: str) -> float | bool | str:
+    """Returns a number or a truth value as itself, all else as gin writes it."""
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return literal if isinstance(literal, (bool, int, float)) else value
 
 
 def _end_torn_line(path: pathlib.Path) -> None:

@@ -46,7 +46,7 @@ class Tasks:
         """
         self.names = names = _checked(task)
         self.several = len(names) > 1
-        self.failures = tf.Variable(0, trainable=False)
+        self.failures = tf.Variable(0, trainable=False, name="failures")
         if self.several and environments_at_once > 1:
             raise config.ConfigError(
                 f"train.environments ({environments_at_once}) must be 1 with several tasks: "

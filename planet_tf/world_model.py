@@ -1,4 +1,4 @@
-"""The latent world model: encoder, RSSM, decoder and reward head, and what is done with them."""
+"""The latent world model: encoder, latent model and heads, and what is done with them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -340,6 +340,8 @@ class WorldModel(tf.Module):
             others).
           target: float32 [B, L, *input_shape], the preprocessed observations.
           reward: float32 [B, L], predicted mean rewards.
+          kl: float32 [B, L], nats: KL(posterior || prior), the posterior having seen all
+            observations up to its step, the prior `context` at most; 0 of an RNN.
 
         Raises:
           ValueError: if context leaves nothing to see or nothing to predict.
@@ -349,18 +351,23 @@ class WorldModel(tf.Module):
             raise ValueError(f"context must be 1 to {length - 1} of {length} steps, got {context}")
         observation_seed, stoch_seed, open_seed = tf.unstack(split_seed(seed, 3))
         observation = self._preprocess_chunk(batch[self.reads], observation_seed)
-        seen = {key: value[:, :context] for key, value in batch.items()}
-        _, _, states = self._observe(observation[:, :context], seen, stoch_seed)
+        posterior, prior, states = self._observe(observation, batch, stoch_seed)
+        states = {key: value[:, :context] for key, value in states.items()}
         last = {key: states[key][:, -1] for key in self.cell.state_sizes}
         action = batch["action"][:, context:]
         shape = tf.concat([tf.shape(action)[:2], [self.cell.stoch_size]], 0)
         noise = tf.ensure_shape(stateless_normal(shape, open_seed), [None, length - context, None])
-        _, ahead = self.cell.imagine(action, noise, last)
+        open_prior, ahead = self.cell.imagine(action, noise, last)
+        kl = tf.zeros_like(batch["reward"])
+        if posterior is not None:
+            open_kl = losses.divergence(posterior[:, context:], open_prior)
+            kl = tf.concat([losses.divergence(posterior, prior)[:, :context], open_kl], 1)
         feat = tf.concat([self.cell.features(states), self.cell.features(ahead)], 1)
         return {
             "observation": self.decoder.distribution(feat).mean(),
             "target": observation,
             "reward": self.reward.distribution(feat).mean(),
+            "kl": kl,
         }
 
 

@@ -69,8 +69,12 @@ def test_a_variable_more_or_less_is_refused(tmp_path):
     checkpoints.Checkpoints(tmp_path / "both", one=one, two=two).save(1)
     with pytest.raises(ValueError, match="does not fit"):
         checkpoints.Checkpoints(tmp_path / "one", one=one, two=two).restore()
+    alone = checkpoints.Checkpoints(tmp_path / "both", one=one)
     with pytest.raises(ValueError, match="does not fit"):
-        checkpoints.Checkpoints(tmp_path / "both", one=one).restore()
+        alone.restore()
+    assert alone.restore(partly=True) == 1
+    with pytest.raises(ValueError, match="does not fit"):
+        checkpoints.Checkpoints(tmp_path / "one", one=one, two=two).restore(partly=True)
 
 
 def test_there_may_be_none(tmp_path):
@@ -90,8 +94,11 @@ def test_the_newest_two_are_kept(tmp_path):
         "ckpt-6.index",
     ]
     value.assign(0)
-    assert checkpoints.Checkpoints(tmp_path, value=value).restore() == 6
-    assert float(value) == 6
+    again = checkpoints.Checkpoints(tmp_path, value=value)
+    assert (again.restore(), float(value)) == (6, 6)
+    assert (again.restore(4), float(value)) == (4, 4)
+    with pytest.raises(ValueError, match=r"has no checkpoint 2, only \[6, 4\]"):
+        again.restore(2)
 
 
 def test_what_a_kill_left_of_a_checkpoint_goes_with_the_next_one(tmp_path):

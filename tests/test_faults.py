@@ -153,15 +153,22 @@ def contents(run):
 
 
 @pytest.mark.parametrize(
-    ("size", "where"), [(2_000, "episodes/train/000003-51.npz"), (20_000, "checkpoints")]
+    ("size", "where"), [(1_000, "episodes/train/000003-51.npz"), (20_000, "checkpoints")]
 )
-def test_no_room_is_an_error_that_names_the_path(quick, room, tmp_path, size, where):
+def test_no_room_is_an_error_that_names_the_path(quick, room, tmp_path, monkeypatch, size, where):
     quick(tmp_path, train__episodes=3)
-    before = contents(tmp_path)
-    room(size)
+    before, run_episodes = contents(tmp_path), evaluation.run_episodes
+
+    def run(*arguments):
+        episodes = run_episodes(*arguments)
+        room(size)
+        return episodes
+
+    monkeypatch.setattr(evaluation, "run_episodes", run)
     with pytest.raises(files.StorageError) as caught:
         quick(tmp_path, train__episodes=4)
     room(None)
+    monkeypatch.setattr(evaluation, "run_episodes", run_episodes)
     assert f"cannot write {tmp_path / where}: " in str(caught.value)
     assert "File too large" in str(caught.value) and "the same command resumes" in str(caught.value)
     after = contents(tmp_path)

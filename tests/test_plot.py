@@ -171,7 +171,7 @@ def test_without_matplotlib_csvs_are_written_and_figures_refused(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert plot(runs[0]) == 2
     err = capsys.readouterr().err
-    assert err == 'error: matplotlib is not installed: pip install -e ".[plot]" brings it\n'
+    assert err == 'error: matplotlib is not installed: pip install -e ".[view]" brings it\n'
     assert plot(runs[0], f"--csv={tmp_path / 'csv'}") == 0
 
 

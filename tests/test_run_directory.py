@@ -26,7 +26,7 @@ def run(settings, tmp_path):
     """A directory that a run has used."""
     directory = run_directory.RunDirectory(tmp_path, RUN)
     assert (directory.killed, directory.changes) == (None, [])
-    assert directory.write_settings() == (tmp_path / "config.gin").read_text()
+    assert directory.take() == (tmp_path / "config.gin").read_text()
     directory.release()
     return tmp_path
 

@@ -41,6 +41,15 @@ TAGS = {
     "time/updates_per_second",
     "time/decision_ms",
     "time/evaluation_decision_ms",
+    "open_loop/observation",
+    "open_loop/reward",
+    "open_loop/kl",
+}
+PICTURES = {
+    "config",
+    "heldout/real_model_difference",
+    "heldout/open_loop",
+    "_hparams_/session_start_info",
 }
 COUNTERS = {"time", "updates", "episodes", "agent_steps", "env_steps"}
 
@@ -86,7 +95,7 @@ def test_one_command_trains_and_the_same_again_resumes(
     found = lines(run)
     assert {key for line in found for key in line} == TAGS | COUNTERS
     assert all(np.isfinite(x) for line in found for x in line.values())
-    assert tensorboard_tags(run) == TAGS | {"config", "heldout/real_model_difference"}
+    assert tensorboard_tags(run) == TAGS | PICTURES
     for line in found:  # 250 agent steps an episode, repeat 4
         assert line["agent_steps"] == 250 * line["episodes"]
         assert line["env_steps"] == 4 * line["agent_steps"]
