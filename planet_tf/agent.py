@@ -70,9 +70,14 @@ class PlanetAgent(tf_agent.TFAgent):
         self._clip_norm = clip_norm
         if train_step_counter is None:
             train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
-        if min(exploration_noise, final_exploration_noise or 0.0, exploration_updates) < 0:
-            raise ValueError("PlanetAgent: exploration_noise and its schedule must not be negative")
-
+        schedule = {
+            "exploration_noise": exploration_noise,
+            "final_exploration_noise": final_exploration_noise or 0.0,
+            "exploration_updates": exploration_updates,
+        }
+        for key, value in schedule.items():
+            if isinstance(value, str) or not value >= 0:
+                raise ValueError(f"PlanetAgent.{key} must be a number of at least 0, got {value!r}")
         if sample_per_candidate not in (True, False):
             raise ValueError(
                 "PlanetAgent.sample_per_candidate must be True or False, got "

@@ -22,14 +22,16 @@ def message(error: Exception) -> str:
     return "\n".join(line for line in lines if "In call to configurable" not in line)
 
 
-def check_whole_numbers(owner: str, settings: dict[str, object], least: dict[str, int]) -> None:
+def check_whole_numbers(
+    owner: str, settings: dict[str, object], least: dict[str, int] | None = None
+) -> None:
     """Checks settings that are whole numbers of at least 1, or of at least what `least` says.
 
     Raises:
       ConfigError: for one that is not; the message names it as the owner's.
     """
     for name, value in settings.items():
-        low = least.get(name, 1)
+        low = (least or {}).get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise ConfigError(
                 f"{owner}.{name} must be a whole number of at least {low}, got {value!r}"

@@ -102,6 +102,11 @@ class LatentCell(tf.keras.layers.Layer, abc.ABC):
     def layers_by_part(self) -> dict[str, list]:
         """Returns the dense layers that make transition, prior and posterior."""
 
+    @property
+    def posterior_layers(self) -> list[tf.keras.layers.Layer]:
+        """The dense layers that make the posterior, or an RNN's correction."""
+        return [self.posterior_context, self.posterior_embed, self.posterior_out]
+
     # One step.
 
     @property

@@ -13,11 +13,24 @@ import gin
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from planet_tf import config
+
 
 def _merge_leading(x: tf.Tensor, inner: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Flattens all but the last `inner` dimensions; also returns the flattened ones' shape."""
     shape = tf.shape(x)
     return tf.reshape(x, tf.concat([[-1], shape[-inner:]], 0)), shape[:-inner]
+
+
+def _check_sizes(owner: str, **sizes) -> None:
+    """Checks sizes, and tuples of sizes, that are whole numbers of at least 1."""
+    for name, value in sizes.items():
+        if name.endswith("s") and name != "units":
+            if not isinstance(value, (tuple, list)) or not value:
+                raise ValueError(f"{owner}.{name} must be a tuple of whole numbers, got {value!r}")
+            config.check_whole_numbers(owner, {f"{name}[{i}]": x for i, x in enumerate(value)})
+        else:
+            config.check_whole_numbers(owner, {name: value})
 
 
 class _Conv(tf.keras.layers.Conv2D):
@@ -48,6 +61,7 @@ class Encoder(tf.keras.layers.Layer):
         name: str = "encoder",
     ):
         super().__init__(name=name)
+        _check_sizes("Encoder", filters=filters, kernel_size=kernel_size)
         self.convs = [
             _Conv(f, kernel_size, 2, activation="relu", name=f"conv{i + 1}")
             for i, f in enumerate(filters)
@@ -179,6 +193,7 @@ class Decoder(tf.keras.layers.Layer):
         name: str = "decoder",
     ):
         super().__init__(name=name)
+        _check_sizes("Decoder", units=units, filters=filters, kernel_sizes=kernel_sizes)
         self.image_shape = tuple(image_shape)
         channels = [*filters, self.image_shape[-1]]
         size = 1
@@ -232,6 +247,9 @@ class _Dense(tf.keras.layers.Layer):
 
     def __init__(self, units: int, layers: int, outputs: int | None, name: str):
         super().__init__(name=name)
+        config.check_whole_numbers(
+            type(self).__name__, {"units": units, "layers": layers}, {"layers": 0}
+        )
         dense = tf.keras.layers.Dense
         self.hidden = [dense(units, "relu", name=f"dense{i + 1}") for i in range(layers)]
         self.out = None if outputs is None else dense(outputs, name="mean", dtype="float32")
@@ -285,8 +303,19 @@ class StateDecoder(_Dense):
         return tfd.Independent(tfd.Normal(self(feat), 1.0), 1)
 
 
+class _ScalarHead(_Dense):
+    """A network of one output, which stands without an axis of its own: [..., F] to [...]."""
+
+    def __init__(self, units: int, layers: int, name: str):
+        super().__init__(units, layers, 1, name)
+
+    def call(self, feat: tf.Tensor) -> tf.Tensor:
+        """Returns float32 [...]."""
+        return tf.squeeze(super().call(feat), -1)
+
+
 @gin.configurable(module="planet_tf")
-class RewardHead(_Dense):
+class RewardHead(_ScalarHead):
     """Dense layers from features to a distribution over the reward.
 
     Args:
@@ -295,11 +324,7 @@ class RewardHead(_Dense):
     """
 
     def __init__(self, units: int = 300, layers: int = 3, name: str = "reward"):
-        super().__init__(units, layers, 1, name)
-
-    def call(self, feat: tf.Tensor) -> tf.Tensor:
-        """Maps features, float32 [..., F], to the mean reward, float32 [...]."""
-        return tf.squeeze(super().call(feat), -1)
+        super().__init__(units, layers, name)
 
     def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
         """Returns p(reward | feat): Normal(mean, 1) of batch shape [...]."""
@@ -307,7 +332,7 @@ class RewardHead(_Dense):
 
 
 @gin.configurable(module="planet_tf")
-class ContinuationHead(_Dense):
+class ContinuationHead(_ScalarHead):
     """Dense layers from features to whether the episode goes on after this step.
 
     Args:
@@ -316,11 +341,7 @@ class ContinuationHead(_Dense):
     """
 
     def __init__(self, units: int = 200, layers: int = 2, name: str = "continuation"):
-        super().__init__(units, layers, 1, name)
-
-    def call(self, feat: tf.Tensor) -> tf.Tensor:
-        """Maps features, float32 [..., F], to the logit of going on, float32 [...]."""
-        return tf.squeeze(super().call(feat), -1)
+        super().__init__(units, layers, name)
 
     def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
         """Returns p(goes on | feat): Bernoulli of batch shape [...]."""

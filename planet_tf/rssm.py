@@ -16,7 +16,7 @@ from collections.abc import Callable
 import gin
 import tensorflow as tf
 
-from planet_tf import latent_cell
+from planet_tf import config, latent_cell
 
 
 def _gru(gates, candidate, x: tf.Tensor, deter: tf.Tensor) -> tf.Tensor:
@@ -51,6 +51,10 @@ class RSSMCell(latent_cell.StochasticCell):
         min_std: float = 0.1,
         name: str = "rssm",
     ):
+        config.check_whole_numbers(
+            "RSSMCell",
+            {"stoch_size": stoch_size, "deter_size": deter_size, "hidden_size": hidden_size},
+        )
         sizes = {"deter": deter_size, "stoch": stoch_size}
         super().__init__(sizes, deter_size, hidden_size, stoch_size, min_std, name)
         dense = tf.keras.layers.Dense
@@ -81,7 +85,7 @@ class RSSMCell(latent_cell.StochasticCell):
         return {
             "transition": [self.transition_hidden, self.gates, self.candidate],
             "prior": [self.prior_hidden, self.prior_out],
-            "posterior": [self.posterior_context, self.posterior_embed, self.posterior_out],
+            "posterior": self.posterior_layers,
         }
 
 
@@ -104,6 +108,9 @@ class SSMCell(latent_cell.StochasticCell):
         min_std: float = 0.1,
         name: str = "ssm",
     ):
+        config.check_whole_numbers(
+            "SSMCell", {"stoch_size": stoch_size, "hidden_size": hidden_size}
+        )
         sizes = {"stoch": stoch_size}
         super().__init__(sizes, 2 * stoch_size, hidden_size, stoch_size, min_std, name)
         dense = tf.keras.layers.Dense
@@ -131,7 +138,7 @@ class SSMCell(latent_cell.StochasticCell):
         return {
             "transition": [],
             "prior": [self.prior_hidden, self.prior_out],
-            "posterior": [self.posterior_context, self.posterior_embed, self.posterior_out],
+            "posterior": self.posterior_layers,
         }
 
 
@@ -160,6 +167,9 @@ class RNNCell(latent_cell.LatentCell):
         blind_fraction: float = 0.5,
         name: str = "rnn",
     ):
+        config.check_whole_numbers(
+            "RNNCell", {"deter_size": deter_size, "hidden_size": hidden_size}
+        )
         super().__init__({"deter": deter_size}, deter_size, hidden_size, 2 * deter_size, name)
         if not 0 <= blind_fraction < 1:
             raise ValueError(
@@ -192,7 +202,7 @@ class RNNCell(latent_cell.LatentCell):
         return {
             "transition": [self.transition_hidden, self.gates, self.candidate],
             "prior": [],
-            "posterior": [self.posterior_context, self.posterior_embed, self.posterior_out],
+            "posterior": self.posterior_layers,
         }
 
 

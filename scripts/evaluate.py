@@ -62,7 +62,7 @@ def _evaluate(flags: argparse.Namespace) -> dict:
             bar.set_postfix_str(f"return {episodes[-1]['reward'].sum():.1f}")
     if flags.video:
         model = run.agent.world_model if run else None
-        first = np.array(frames[: len(episodes[0]["reward"])])
+        first = np.array(frames[: len(episodes[0]["reward"]) - 1])
         videos.write(flags.video, imagination.film(model, episodes[0], first), flags.fps)
     score = evaluation.Score(episodes)
     steps = sum(len(episode["reward"]) - 1 for episode in episodes)

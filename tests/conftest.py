@@ -145,6 +145,16 @@ def quick(tiny, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session")
+def toy_run(tmp_path_factory):
+    """A complete run of the toy at debug size, for all tests: look, do not touch."""
+    root_dir = tmp_path_factory.mktemp("toy") / "run"
+    config.parse(TINY, [])
+    training.train(str(root_dir))
+    gin.clear_config()
+    return root_dir
+
+
 @pytest.fixture
 def tensorboard_tags():
     """Lists the tags of a run's event files: (its directory)."""

@@ -97,6 +97,12 @@ def filtered(model, batch, image, noise):
     return *np.moveaxis([posterior, prior], 1, 3), np.stack(feat, 1)
 
 
+def gaussian_kl(q, p):
+    """KL of diagonal Gaussians, (mean, std) [2, ..., S] each: [...]."""
+    (mean, std), (other, wide) = q, p
+    return np.sum(np.log(wide / std) + (std**2 + (mean - other) ** 2) / (2 * wide**2) - 0.5, -1)
+
+
 def gaussian_nats(x, mean):
     return 0.5 * (np.float64(x) - mean) ** 2 + HALF_LOG_2PI
 
@@ -280,15 +286,18 @@ def test_predict_filters_its_context_then_imagines(model, batch):
     image_seed, stoch_seed, open_seed = tf.unstack(world_model.split_seed(seed(5), 3))
     image = target(batch, image_seed)
     np.testing.assert_allclose(out["target"], image, atol=1e-6)
-    noise = world_model.stateless_normal([B, context, S], stoch_seed)
-    noise = tf.concat([noise, tf.zeros([B, L - context, S])], 1)  # padding, cut off again
-    feat = filtered(model, batch, tf.constant(image, tf.float32), noise)[-1][:, :context]
+    noise = world_model.stateless_normal([B, L, S], stoch_seed)
+    posterior, prior, feat = filtered(model, batch, tf.constant(image, tf.float32), noise)
+    feat = feat[:, :context]
     np.testing.assert_allclose(out["observation"][:, :context], model.decoder(feat), atol=1e-5)
     np.testing.assert_allclose(out["reward"][:, :context], model.reward(feat), atol=1e-5)
 
     last = {"stoch": tf.constant(feat[:, -1, :S]), "deter": tf.constant(feat[:, -1, S:])}
     noise = world_model.stateless_normal([B, L - context, S], open_seed)
-    _, ahead = model.cell.imagine(batch["action"][:, context:], noise, last)
+    open_prior, ahead = model.cell.imagine(batch["action"][:, context:], noise, last)
+    open_prior = np.stack([open_prior.mean(), open_prior.stddev()])
+    prior = np.concatenate([prior[:, :, :context], open_prior], 2)
+    np.testing.assert_allclose(out["kl"], gaussian_kl(posterior, prior), rtol=1e-4, atol=1e-4)
     feat = model.cell.features(ahead)
     np.testing.assert_allclose(out["observation"][:, context:], model.decoder(feat), atol=1e-5)
     np.testing.assert_allclose(out["reward"][:, context:], model.reward(feat), atol=1e-5)

@@ -1,0 +1,83 @@
+"""The commands that look at a run: what they print, write, and refuse."""
+
+import importlib.util
+import json
+import sys
+
+import imageio.v3
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def command(root, monkeypatch, capsys):
+    """Runs a script of scripts/ in this process: (name, *arguments) -> status, stdout, stderr."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        spec = importlib.util.spec_from_file_location(name, root / "scripts" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        try:
+            status = module.main()
+        except SystemExit as stopped:
+            status = stopped.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_evaluate_scores_a_run_and_its_export_alike(command, toy_run, tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    video = tmp_path / "film.gif"
+    status, said, err = command(
+        "evaluate", toy_run, "--episodes=2", f"--json={one}", f"--video={video}"
+    )
+    assert status == 0, err
+    assert "dot_goal, 2 episodes, seed 0: return " in said and str(video) in said
+    assert command("evaluate", toy_run / "policy", "--episodes=2", f"--json={two}")[0] == 0
+    found, other = json.loads(one.read_text()), json.loads(two.read_text())
+    assert found["updates"] == other["updates"] == 6
+    np.testing.assert_allclose(found["returns"], other["returns"], atol=1e-3)
+    assert len(set(found["returns"])) == 2
+    returns = found["returns"]
+    expected = [np.mean(returns), np.std(returns), min(returns), max(returns)]
+    np.testing.assert_allclose([found[key] for key in ("mean", "std", "min", "max")], expected)
+    assert (found["agent_steps"], found["env_steps"], found["task"]) == (100, 100, "dot_goal")
+    assert 0 < found["decision_ms_median"] <= found["decision_ms_95"]
+    assert imageio.v3.imread(video).shape == (50, 274, 3 * 256 + 2 * 4, 3)
+    status, _, err = command("evaluate", toy_run, "--episodes=1", "--seed=5", f"--json={two}")
+    assert status == 0 and json.loads(two.read_text())["returns"][0] not in returns
+
+
+def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
+    status, said, err = command("imagine", toy_run, "--steps=20", f"--out={tmp_path / 'toy'}")
+    assert status == 0, err
+    names = ["toy-errors.png", "toy-errors.svg", "toy-strip.png", "toy.gif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert said.splitlines() == [str(tmp_path / name) for name in names]
+    assert imageio.v3.imread(tmp_path / "toy-strip.png").shape == (3 * 64, 15 * 64, 3)
+    assert imageio.v3.imread(tmp_path / "toy.gif").shape[0] == 51
+    assert imageio.v3.imread(tmp_path / "toy-errors.png").shape[1] == 1200
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("evaluate", ["nowhere"], "nowhere holds neither a run"),
+        ("evaluate", ["RUN", "--episodes=0"], "--episodes must be at least 1"),
+        ("evaluate", ["RUN", "--task=cheetah_run"], "--task: dot_goal"),
+        ("evaluate", ["RUN", "--checkpoint=9"], "has no checkpoint 9, only [4, 3]"),
+        ("evaluate", ["RUN", "--video=film.avi"], "must end in .mp4 or .gif"),
+        ("evaluate", ["RUN", "--json=no/where.json"], "make it first"),
+        ("imagine", ["nowhere"], "nowhere holds no run"),
+        ("imagine", ["RUN", "--episode=no.npz"], "no.npz is no episode"),
+        ("imagine", ["RUN", "--steps=50"], "51 frames, fewer than the 55 wanted"),
+        ("imagine", ["RUN", "--context=0"], "--context"),
+        ("imagine", ["RUN", "--out=no/where"], "no/where-errors.png"),
+    ],
+)
+def test_wrong_input_ends_with_the_way_out(command, toy_run, name, arguments, said):
+    arguments = [toy_run if argument == "RUN" else argument for argument in arguments]
+    status, _, err = command(name, *arguments)
+    assert status == 2 and said in err, err
