@@ -75,8 +75,13 @@ class Summaries:
 
     def hparams(self, settings: dict[str, str], name: str) -> None:
         """Writes settings, as gin writes them, for TensorBoard's table of runs."""
+        names = [key for key in settings if not key.endswith(".name")]
         with self._writing(0):
-            hparams.hparams({key: _plain(value) for key, value in settings.items()}, name)
+            hparams.hparams_config(
+                hparams=[hparams.HParam(key) for key in names],
+                metrics=[hparams.Metric(tag) for tag in ("evaluation/return", "collect/return")],
+            )
+            hparams.hparams({key: _plain(settings[key]) for key in names}, name)
 
     def flush(self) -> None:
         """Makes everything written so far visible to readers."""

@@ -49,6 +49,7 @@ PICTURES = {
     "config",
     "heldout/real_model_difference",
     "heldout/open_loop",
+    "_hparams_/experiment",
     "_hparams_/session_start_info",
 }
 COUNTERS = {"time", "updates", "episodes", "agent_steps", "env_steps"}
