@@ -11,7 +11,7 @@ TASK ?= cartpole_swingup
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow test-faults bench figures lint format clean
+.PHONY: help setup preflight train test test-slow test-faults doctor bench figures lint format clean
 
 help:  ## lists the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ test-slow: preflight  ## passes the learning tests: the toy task, three seeds, f
 
 test-faults: preflight  ## passes the tests of kills, full disks and long runs
 	$(BIN)/python -m pytest -m faults
+
+doctor: $(INSTALLED)  ## says if this machine is set up right, and how long `make train` would take
+	$(BIN)/python scripts/doctor.py --gin_file=gin/$(TASK).gin --gin_file=gin/cpu.gin
 
 bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
 	$(BIN)/python scripts/benchmark.py

@@ -2,8 +2,8 @@
 
 The modules, from the ground up: `config`, `images`, `networks`, `latent_cell`, `rssm`, `losses`,
 `world_model`, `planners`, `policy`, `agent`, `environments`, `replay`, `checkpoints`, `summaries`,
-`evaluation`, `export`, `tasks`, `training`, `benchmark`, `curves`, `figures`. Nothing heavy is
-imported here: `import planet_tf` is free.
+`evaluation`, `export`, `tasks`, `training`, `benchmark`, `estimates`, `doctor`, `curves`,
+`figures`. Nothing heavy is imported here: `import planet_tf` is free.
 """
 
 __version__ = "0.1.0"

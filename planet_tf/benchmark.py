@@ -8,7 +8,7 @@ large float32 matrices.
 import contextlib
 import dataclasses
 import functools
-import inspect
+import math
 import os
 import pathlib
 import statistics
@@ -209,6 +209,26 @@ def measure(
     """
     gin.clear_config()
     config.parse(gin_files, bindings)
+    with fresh_run(jit_compile) as run:
+        parts = [*_single_parts(run, rate, repeats)]
+        if updates:
+            run.hold_out_random()
+            parts += _cycle(run, updates)
+    return [dataclasses.replace(part, name=f"{label}: {part.name}") for part in parts]
+
+
+@contextlib.contextmanager
+def fresh_run(jit_compile: bool | None = None) -> Iterator[runs.Run]:
+    """Gives a run of gin's settings with one environment a task and a random episode of each.
+
+    It is in a temporary directory, and what is printed meanwhile goes nowhere.
+
+    Args:
+      jit_compile: compiles updates and decisions with XLA; None: on a GPU.
+
+    Raises:
+      ConfigError: if a setting cannot be used.
+    """
     with (
         tempfile.TemporaryDirectory() as root,
         open(os.devnull, "w") as nowhere,
@@ -217,44 +237,42 @@ def measure(
     ):
         with config.config_errors():
             names = ("task", "seed", "batch_size", "chunk_length")
-            settings = {name: _setting(training.train, name) for name in names}
+            settings = {name: config.value_of(training.train, name) for name in names}
             run = runs.Run(pathlib.Path(root), **settings, jit_compile=jit_compile)
             run.open(episodes=1)
-        run.collect_random()
-        run.hold_out_random()
-        parts = [
-            *_single_parts(run, rate, repeats, settings["batch_size"], settings["chunk_length"])
-        ]
-        if updates:
-            parts += _cycle(run, updates)
+        run.collect_random(len(run.tasks.names))
+        yield run
         run.close()
-    return [dataclasses.replace(part, name=f"{label}: {part.name}") for part in parts]
 
 
-def _setting(configurable, name: str):
-    """Returns what gin gives a parameter, or else its default."""
-    bound = gin.get_bindings(configurable)
-    return bound.get(name, inspect.signature(configurable).parameters[name].default)
+def _settings(configurable: Callable, *names: str) -> list:
+    return [config.value_of(configurable, name) for name in names]
 
 
-def _single_parts(run, rate, repeats, batch_size, chunk_length) -> Iterator[Part]:
-    model = run.agent.world_model
-    batches = run.replay.chunks(0, 0, repeats, batch_size, chunk_length)
-    batch = next(iter(batches))
-    seconds = median_seconds(lambda: run.update(batch).loss, repeats)
-    yield _arithmetic("update", seconds, update_flops(model, batch_size * chunk_length), rate)
+def _batches(run, count: int) -> tf.data.Dataset:
+    return run.replay.chunks(0, 0, count, *_settings(training.train, "batch_size", "chunk_length"))
 
+
+def act_seconds(run: runs.Run, repeats: int) -> tuple[float, float, float]:
+    """Times an update, a decision and an agent step of the environment, with its observation."""
+    batch = next(iter(_batches(run, repeats)))
+    update = median_seconds(lambda: run.update(batch).loss, repeats)
     step, state = run.env.reset(), run.policy.get_initial_state(1)
-    seconds = median_seconds(lambda: run.policy.action(step, state).state, 2 * repeats, warm_up=5)
-    flops = decision_flops(
-        model, *(_setting(planners.cem, name) for name in ("iterations", "candidates", "horizon"))
-    )
-    yield _arithmetic("decision", seconds, flops, rate)
-
+    decision = median_seconds(lambda: run.policy.action(step, state).state, 2 * repeats, warm_up=5)
     action = np.zeros(run.env.action_spec().shape, np.float32)
-    seconds = median_seconds(lambda: run.env.step(action), 10 * repeats)
-    yield Part("agent step of the environment, one frame", seconds)
+    return update, decision, median_seconds(lambda: run.env.step(action), 10 * repeats)
+
+
+def _single_parts(run, rate, repeats) -> Iterator[Part]:
+    model = run.agent.world_model
+    update, decision, step = act_seconds(run, repeats)
+    frames = math.prod(_settings(training.train, "batch_size", "chunk_length"))
+    yield _arithmetic("update", update, update_flops(model, frames), rate)
+    planner = _settings(planners.cem, "iterations", "candidates", "horizon")
+    yield _arithmetic("decision", decision, decision_flops(model, *planner), rate)
+    yield Part("agent step of the environment, one frame", step)
     yield from _frames(run.env, 10 * repeats)
+    batches = _batches(run, repeats)
     start = time.perf_counter()
     for _ in batches:
         pass

@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 
@@ -120,6 +120,12 @@ def check_training(given: dict) -> None:
             f"train.episodes ({given['episodes']}) must exceed train.seed_episodes "
             f"({given['seed_episodes']}), which are random: nothing would be learned"
         )
+
+
+def value_of(configurable: Callable, name: str):
+    """Returns what gin gives a parameter, or else its default."""
+    bound = gin.get_bindings(configurable)
+    return bound.get(name, inspect.signature(configurable).parameters[name].default)
 
 
 def differences(before: str, now: str) -> dict[str, str]:

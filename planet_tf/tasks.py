@@ -44,7 +44,7 @@ class Tasks:
         Raises:
           ConfigError, ValueError: if a setting cannot be used.
         """
-        self.names = names = _checked(task)
+        self.names = names = checked(task)
         self.several = len(names) > 1
         self.failures = tf.Variable(0, trainable=False, name="failures")
         if self.several and environments_at_once > 1:
@@ -166,7 +166,7 @@ class Tasks:
             env.close()
 
 
-def _checked(task: str | Sequence[str]) -> list[str]:
+def checked(task: str | Sequence[str]) -> list[str]:
     """Returns the names that `train.task` holds; raises ValueError for wrong ones."""
     if not task:
         raise config.ConfigError(

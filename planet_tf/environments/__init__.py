@@ -101,7 +101,7 @@ def load(
     if count != 1:
         from planet_tf.environments import processes, rendering
 
-        if name != _TOY and "image" in observations:
+        if needs_rendering(name, observations):
             rendering.choose()  # once, for all processes
         return processes.EnvironmentProcesses(name, count, action_repeat, seed, observations)
     if name == _TOY:
@@ -119,6 +119,11 @@ def load(
         action_repeat=repeat if action_repeat is None else action_repeat,
         observations=observations,
     )
+
+
+def needs_rendering(name: str, observations: Sequence[str]) -> bool:
+    """Whether `load` needs a rendering backend: to observe images, of all but the toy."""
+    return name != _TOY and "image" in observations
 
 
 def load_suite(name: str):

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 BACKENDS = ("egl", "osmesa")  # tried in this order unless MUJOCO_GL names one
+PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # Debian's and Ubuntu's
 _ANSWER = "PLANET_TF_RENDERING"  # environment variable: the child processes of this one ask no more
 _TIMEOUT = 120  # seconds; a second or two is usual
 _SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software", re.IGNORECASE)
@@ -97,9 +98,7 @@ def choose() -> Backend:
         return Backend(name, renderer)
     failures = []
     for name in [chosen] if chosen else BACKENDS:
-        variables = {"MUJOCO_GL": name}
-        if not chosen:  # beside a MUJOCO_GL of the user's, the user's PYOPENGL_PLATFORM stands too
-            variables["PYOPENGL_PLATFORM"] = name
+        variables = _variables(name, bool(chosen))
         renderer, error = _try(variables)
         if not error:
             os.environ.update(variables)
@@ -110,6 +109,24 @@ def choose() -> Backend:
             return Backend(name, renderer)
         failures.append(f"  MUJOCO_GL={name}: {error}")
     raise RenderingError(_message(failures, bool(imported), bool(chosen)))
+
+
+def try_backends() -> list[tuple[str, str, str]]:
+    """Tries every backend, the user's MUJOCO_GL first, each in a child process; chooses none.
+
+    Returns:
+      (name, OpenGL's GL_RENDERER, '') of a backend that works; (name, '', the last error line) of
+      one that does not.
+    """
+    chosen = os.environ.get("MUJOCO_GL")
+    names = dict.fromkeys([chosen, *BACKENDS] if chosen else BACKENDS)
+    return [(name, *_try(_variables(name, name == chosen))) for name in names]
+
+
+def _variables(name: str, chosen: bool) -> dict[str, str]:
+    """Returns the environment variables of a backend; chosen: MUJOCO_GL is so set already."""
+    # Beside a MUJOCO_GL of the user's, the user's PYOPENGL_PLATFORM stands too.
+    return {"MUJOCO_GL": name} if chosen else {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
 
 
 def _try(variables: dict[str, str]) -> tuple[str, str]:
@@ -146,8 +163,8 @@ def _message(failures: list[str], imported: bool, chosen: bool) -> str:
         [
             "cannot render frames off-screen. What was tried:",
             *failures,
-            "On Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri (EGL, also without a GPU)",
-            "or: apt-get install libosmesa6 (OSMesa).",
+            f"On Debian, Ubuntu: apt-get install {PACKAGES['egl']} (EGL, also without a GPU)",
+            f"or: apt-get install {PACKAGES['osmesa']} (OSMesa).",
             note,
         ]
     )

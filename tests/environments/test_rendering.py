@@ -82,6 +82,16 @@ def test_none_works(fresh, monkeypatch):
     assert "MUJOCO_GL" not in os.environ
 
 
+def test_every_backend_is_tried_and_none_chosen(fresh, monkeypatch):
+    works = ("osmesa", "llvmpipe (LLVM 15)", "")
+    assert rendering.try_backends() == [("egl", "", "Error: no egl here"), works]
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    assert rendering.try_backends() == [works, ("egl", "", "Error: no egl here")]
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    assert [name for name, _, _ in rendering.try_backends()] == ["glfw", "egl", "osmesa"]
+    assert os.environ["MUJOCO_GL"] == "glfw" and "PYOPENGL_PLATFORM" not in os.environ
+
+
 @pytest.mark.parametrize(
     ("renderer", "software"),
     [
