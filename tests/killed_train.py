@@ -1,7 +1,8 @@
 """scripts/train.py that kills itself in the middle of what sys.argv[1] names.
 
 `MOMENT:NUMBER`: at the NUMBER-th time, from 1, that an episode's file, a checkpoint or an export is
-half written, or the export's two directories are half exchanged; or after NUMBER seconds.
+half written, or the export's two directories are half exchanged; `random:NUMBER`: so many seconds
+after the directory was locked.
 """
 
 import io
@@ -90,8 +91,12 @@ def main():
     elif moment == "exchange":
         pathlib.Path.rename = half_an_exchange
     else:
+        (root_dir,) = (x.split("=")[1] for x in sys.argv if x.startswith("--root_dir="))
 
         def wait():
+            lock = pathlib.Path(root_dir, "lock")
+            while not (lock.exists() and f"process {os.getpid()} " in lock.read_text()):
+                time.sleep(0.01)
             time.sleep(float(number))
             kill()
 

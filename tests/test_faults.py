@@ -119,7 +119,7 @@ def test_twenty_kills(killed, train, tmp_path):
         *[("checkpoint", randomness.randint(1, 3)) for _ in range(4)],
         *[("export", randomness.randint(1, 3)) for _ in range(3)],
         ("exchange", 1),
-        *[("random", round(randomness.uniform(0, 20), 2)) for _ in range(8)],
+        *[("random", round(randomness.uniform(0, 12), 2)) for _ in range(8)],
     ]
     assert len(moments) == 20
     randomness.shuffle(moments)
