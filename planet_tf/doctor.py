@@ -120,7 +120,7 @@ def _run(
     capacity = config.value_of(replay.ReplayBuffer, "capacity")
     kept = estimates.episodes_kept(settings, len(names), capacity)
     yield _memory(needs, kept)
-    yield _disk(needs, kept, settings["episodes"], root_dir)
+    yield _disk(needs, kept, settings, root_dir)
     if needs.seconds:
         update, decision, step = needs.seconds
         yield Finding("ok", f"{observed}/s", f"{1 / step:.0f}")
@@ -288,13 +288,13 @@ def _memory(needs: estimates.Needs, episodes: int) -> Finding:
     return _room("memory", need, free, f"{episodes} episodes in the replay", way_out)
 
 
-def _disk(needs: estimates.Needs, kept: int, episodes: int, root_dir) -> Finding:
+def _disk(needs: estimates.Needs, episodes: int, settings: Mapping, root_dir) -> Finding:
     directory = nearest_directory(root_dir)
     if not directory.is_dir() or not os.access(directory, os.W_OK):
         return Finding("bad", "disk", f"{directory} cannot be written to", "another --root_dir")
-    need, free = estimates.disk_bytes(needs, kept, episodes), shutil.disk_usage(directory).free
+    need, free = estimates.disk_bytes(needs, episodes, settings), shutil.disk_usage(directory).free
     way_out = "make room, or name another --root_dir"
-    return _room("disk", need, free, f"{kept} episodes in {os.fspath(root_dir)}", way_out)
+    return _room("disk", need, free, f"{episodes} episodes in {os.fspath(root_dir)}", way_out)
 
 
 def _room(what: str, need: int, free: int, of: str, way_out: str) -> Finding:

@@ -15,6 +15,7 @@ _COPIES = 3  # of the parameters in a checkpoint: Adam has two moments of each
 _STEP_BYTES = 300  # of TensorFlow, an array a frame: 64x64 pixels take the 14 kB of `replay`
 _GRAPH_BYTES = 1_000_000  # of a SavedModel beside its parameters
 _LOG_BYTES = 6_000  # an episode, in TensorBoard's files and scalars.jsonl
+_PICTURE_BYTES = 80_000  # a frame of the chunk that TensorBoard gets pictures of, an evaluation
 
 
 class Needs(NamedTuple):
@@ -23,6 +24,7 @@ class Needs(NamedTuple):
     agent_steps: float  # an episode
     frame_bytes: int  # of memory, a frame
     episode_bytes: float  # of disk, an episode
+    picture_bytes: int  # of disk, a frame of an evaluation's pictures
     parameters: int
     process_bytes: int  # of memory, at most, with next to no episodes
     held_bytes: int  # of memory, by the process that measured
@@ -41,6 +43,7 @@ def measured(run, seconds: tuple[float, float, float] | None = None) -> Needs:
             array.shape.num_elements() * array.dtype.size + _STEP_BYTES for array in arrays
         ),
         episode_bytes=statistics.mean(file.stat().st_size for file in files),
+        picture_bytes=_PICTURE_BYTES if run.agent.world_model.reads == "image" else 0,
         parameters=sum(weight.shape.num_elements() for weight in weights),
         process_bytes=kernel_bytes(status, "VmHWM"),
         held_bytes=kernel_bytes(status, "VmRSS"),
@@ -87,12 +90,13 @@ def memory_bytes(needs: Needs, episodes: int) -> int:
     return needs.process_bytes + math.ceil(frames * needs.frame_bytes)
 
 
-def disk_bytes(needs: Needs, kept: int, episodes: int) -> int:
-    """Returns the disk that a run of so many episodes needs at most, of which it keeps some."""
+def disk_bytes(needs: Needs, episodes: int, settings: Mapping) -> int:
+    """Returns the disk that a run needs at most, which keeps so many episodes of those it plays."""
     parameters = 4 * needs.parameters
     models = 2 * (parameters + _GRAPH_BYTES)  # the old one stays until the new one is whole
-    logs = _LOG_BYTES * episodes
-    return math.ceil(kept * needs.episode_bytes) + _KEPT * _COPIES * parameters + models + logs
+    pictures = evaluations(settings) * settings["chunk_length"] * needs.picture_bytes
+    logs = settings["episodes"] * _LOG_BYTES + pictures
+    return math.ceil(episodes * needs.episode_bytes) + _KEPT * _COPIES * parameters + models + logs
 
 
 def training_seconds(

@@ -18,6 +18,7 @@ SETTINGS = {
     "seed_episodes": 2,
     "heldout_episodes": 3,
     "updates_per_episode": 5,
+    "chunk_length": 50,
     "evaluate_every": 4,
     "evaluation_episodes": 2,
     "environments": 1,
@@ -27,6 +28,7 @@ NEEDS = estimates.Needs(
     agent_steps=20,
     frame_bytes=1000,
     episode_bytes=500.5,
+    picture_bytes=100,
     parameters=1_000_000,
     process_bytes=50_000,
     held_bytes=0,
@@ -298,8 +300,10 @@ def test_episodes_that_are_kept():
 
 def test_memory_and_disk_are_those_worked_out_by_hand():
     assert estimates.memory_bytes(NEEDS, 19) == 50_000 + 19 * 21 * 1000
-    episodes, checkpoints, logs = 9510, 3 * 3 * 4_000_000, 10 * 6000  # 9509.5 and up
-    assert estimates.disk_bytes(NEEDS, 19, 10) == episodes + checkpoints + 2 * 5_000_000 + logs
+    episodes, checkpoints = 9510, 3 * 3 * 4_000_000  # 9509.5 and up
+    logs = 10 * 6000 + 3 * 50 * 100
+    expected = episodes + checkpoints + 2 * 5_000_000 + logs
+    assert estimates.disk_bytes(NEEDS, 19, SETTINGS) == expected
 
 
 def test_the_time_is_that_worked_out_by_hand():
@@ -323,7 +327,7 @@ def test_a_run_is_measured(tiny):
         (checkpoint,) = (run.root / "checkpoints").glob("*.data-*")
         # Parameters and Adam's two moments of them, float32; counters and names.
         assert 0 < checkpoint.stat().st_size - 3 * 4 * needs.parameters < 50_000
-    assert needs.agent_steps == 50 and needs.seconds is None
+    assert needs.agent_steps == 50 and needs.picture_bytes == 80_000 and needs.seconds is None
     # Image, action [2], reward, discount, is_first.
     assert needs.frame_bytes == 64 * 64 * 3 + 8 + 4 + 4 + 1 + 5 * 300
     assert 1e8 < needs.held_bytes <= needs.process_bytes < 1e11
@@ -334,11 +338,11 @@ def test_room_that_is_too_small_is_bad_with_the_way_out(tmp_path, monkeypatch):
     huge = NEEDS._replace(frame_bytes=10**15)
     memory = doctor._memory(huge, 19)
     assert memory.level == "bad" and "ReplayBuffer.capacity" in memory.way_out
-    assert doctor._disk(NEEDS, 19, 10, tmp_path / "a" / "b").level == "ok"
-    disk = doctor._disk(NEEDS._replace(episode_bytes=1e17), 19, 10, tmp_path)
+    assert doctor._disk(NEEDS, 19, SETTINGS, tmp_path / "a" / "b").level == "ok"
+    disk = doctor._disk(NEEDS._replace(episode_bytes=1e17), 19, SETTINGS, tmp_path)
     assert disk.level == "bad" and "--root_dir" in disk.way_out
     (tmp_path / "file").write_text("")
-    blocked = doctor._disk(NEEDS, 19, 10, tmp_path / "file" / "run")
+    blocked = doctor._disk(NEEDS, 19, SETTINGS, tmp_path / "file" / "run")
     assert blocked[:3] == ("bad", "disk", f"{tmp_path / 'file'} cannot be written to")
     room = doctor._room("disk", 2_000_000_000, 1_999_999_999, "x", "y")
     assert room == ("bad", "disk", "2.0 GB needed, for x; 2.0 GB free", "y")
