@@ -15,7 +15,7 @@ _COPIES = 3  # of the parameters in a checkpoint: Adam has two moments of each
 _STEP_BYTES = 300  # of TensorFlow, an array a frame: 64x64 pixels take the 14 kB of `replay`
 _GRAPH_BYTES = 1_000_000  # of a SavedModel beside its parameters
 _LOG_BYTES = 6_000  # an episode, in TensorBoard's files and scalars.jsonl
-_PICTURE_BYTES = 80_000  # a frame of the chunk that TensorBoard gets pictures of, an evaluation
+_PICTURE_BYTES = 20_000  # a frame of the chunk that TensorBoard gets pictures of, an evaluation
 
 
 class Needs(NamedTuple):

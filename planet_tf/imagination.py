@@ -91,12 +91,12 @@ def _pictures(prediction: Mapping[str, np.ndarray]) -> np.ndarray:
     return images.to_uint8(prediction["observation"]).numpy()
 
 
-def difference_film(prediction: Mapping[str, np.ndarray]) -> np.ndarray:
+def difference_film(prediction: Mapping[str, np.ndarray], size: int = videos.SIZE) -> np.ndarray:
     """Shows a prediction of images: real, predicted, difference; uint8 [T, height, width, 3]."""
     real, model = prediction["target"], np.clip(prediction["observation"], -0.5, 0.5)
     panels = {"real": real, "predicted": model, "difference": (model - real) / 2}
     return videos.side_by_side(
-        {caption: images.to_uint8(frames).numpy() for caption, frames in panels.items()}
+        {caption: images.to_uint8(frames).numpy() for caption, frames in panels.items()}, size
     )
 
 

@@ -26,7 +26,7 @@ def _check_sizes(owner: str, **sizes) -> None:
     """Checks sizes, and tuples of sizes, that are whole numbers of at least 1."""
     for name, value in sizes.items():
         if name.endswith("s") and name != "units":
-            if not isinstance(value, (tuple, list)) or not value:
+            if not isinstance(value, (tuple, list)):
                 raise ValueError(f"{owner}.{name} must be a tuple of whole numbers, got {value!r}")
             config.check_whole_numbers(owner, {f"{name}[{i}]": x for i, x in enumerate(value)})
         else:

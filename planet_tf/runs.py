@@ -239,7 +239,8 @@ class Run:
         self._summaries.scalars(env_steps, means, **self.counters())
         if self.agent.world_model.reads == "image":
             first = {key: value[0].numpy() for key, value in prediction.items()}
-            strip, film = imagination.strip(first), imagination.difference_film(first)
+            # Small: an evaluation's pictures take disk.
+            strip, film = imagination.strip(first), imagination.difference_film(first, size=64)
             self._summaries.image("heldout/real_model_difference", strip, env_steps)
             self._summaries.video("heldout/open_loop", film, env_steps)
 

@@ -16,18 +16,19 @@ _CAPTION = 18  # pixels
 _GAP = 4
 
 
-def side_by_side(panels: Mapping[str, np.ndarray]) -> np.ndarray:
+def side_by_side(panels: Mapping[str, np.ndarray], size: int = SIZE) -> np.ndarray:
     """Puts videos next to each other under their captions.
 
     Args:
       panels: by caption, uint8 [T, H, W, 3]; smaller ones are enlarged to the largest's size, which
-        must be a multiple of theirs. All are enlarged further, to `SIZE`.
+        must be a multiple of theirs. All are enlarged further, to `size`.
+      size: pixels a side, as far as whole times go.
 
     Returns:
       uint8 [T, height, width, 3]; both even, as video formats want it.
     """
     largest = max(frames.shape[1] for frames in panels.values())
-    size = largest * max(1, SIZE // largest)
+    size = largest * max(1, size // largest)
     length = min(len(frames) for frames in panels.values())
     width = len(panels) * (size + _GAP) - _GAP
     out = np.full([length, _CAPTION + size, width + width % 2, 3], 255, np.uint8)
