@@ -284,7 +284,9 @@ def _frames(env, repeats: int) -> Iterator[Part]:
     if "image" not in env.observation_spec():
         return
     yield Part("frame", median_seconds(env._draw, repeats))
-    if not isinstance(env, dm_control_environment.DmControlEnvironment):
+    if not isinstance(env, dm_control_environment.DmControlEnvironment) or (
+        env.name not in environments.all_names()
+    ):
         return
     suite_env = environments.load_suite(env.name)
     physics = suite_env.physics

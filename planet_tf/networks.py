@@ -1,4 +1,4 @@
-"""The feed-forward parts of the model: image encoder, image decoder, scalar head.
+"""The feed-forward parts of the model: image encoder, image decoder, scalar head, one's own.
 
 Sizes are the release's (algorithm: Hafner et al. 2019, appendix A). Every layer works on any number
 of leading dimensions, so the same code serves a step [B, ...] and a chunk [B, L, ...]. Under a
@@ -7,7 +7,7 @@ made of are float32.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gin
 import tensorflow as tf
@@ -346,3 +346,61 @@ class ContinuationHead(_ScalarHead):
     def distribution(self, feat: tf.Tensor) -> tfd.Distribution:
         """Returns p(goes on | feat): Bernoulli of batch shape [...]."""
         return tfd.Bernoulli(logits=self(feat), dtype=tf.float32)
+
+
+class OwnNetwork(tf.Module):
+    """A network of one's own, of [N, ...], on any number of leading dimensions: [..., ...].
+
+    Args:
+      setting: where it was given, such as 'WorldModel.encoder'; for errors.
+      make: a class or function that makes it, without arguments: a Keras layer or model, or another
+        tf.Module, that maps float32 [N, *inputs] to floats [N, *outputs].
+      inputs: shape of one input.
+      outputs: shape of one output; (None,): a vector of any size.
+
+    Raises:
+      ValueError: if `make` is or makes something else, or the network returns something else.
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        make: Callable[[], tf.Module],
+        inputs: Sequence[int],
+        outputs: Sequence[int | None],
+    ):
+        super().__init__(name=setting.rpartition(".")[2])
+        if not callable(make) or isinstance(make, tf.Module):
+            raise ValueError(
+                f"{setting} must be a class or function that makes a network (in gin @Name, "
+                f"without parentheses), got {make!r}"
+            )
+        self.network = make()
+        if not isinstance(self.network, tf.Module):  # its variables would not be trained
+            raise ValueError(
+                f"{setting} must make a Keras layer or model, or a tf.Module, got {self.network!r}"
+            )
+        out = self.network(tf.zeros([2, *inputs]))
+        if not (
+            tf.is_tensor(out)
+            and out.dtype.is_floating
+            and out.shape.is_compatible_with([2, *outputs])
+        ):
+            there = f"{out.dtype.name} {out.shape}" if tf.is_tensor(out) else repr(out)
+            wanted = ["E" if size is None else size for size in outputs]
+            raise ValueError(
+                f"{setting}: the network must map float32 {[2, *inputs]} to floats "
+                f"[{', '.join(map(str, [2, *wanted]))}], got {there}"
+            )
+        self._inputs, self._outputs = tuple(inputs), tuple(out.shape[1:])
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Maps float32 [..., *inputs] to float32 [..., *outputs]."""
+        flat, outer = _merge_leading(x, len(self._inputs))
+        y = tf.cast(self.network(tf.ensure_shape(flat, [None, *self._inputs])), tf.float32)
+        y = tf.reshape(y, tf.concat([outer, self._outputs], 0))
+        return tf.ensure_shape(y, [*x.shape[: -len(self._inputs)], *self._outputs])
+
+    def distribution(self, x: tf.Tensor) -> tfd.Distribution:
+        """Returns Normal(mean, 1) of batch shape [...] and event shape [*outputs]."""
+        return _UnitNormal(tfd.Normal(self(x), 1.0), len(self._outputs))

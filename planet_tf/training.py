@@ -31,8 +31,9 @@ def train(
 
     Args:
       root_dir: the run's directory: checkpoints, episodes, tensorboard, scalars.jsonl, policy.
-      task: name of the environment, see `planet_tf.environments.load`, or a tuple of names: one
-        agent learns all, from episodes collected in each in turn.
+      task: name of the environment, see `planet_tf.environments.load`, such as 'cheetah_run' or
+        one's own 'my_module:make'; or a tuple of names: one agent learns all, from episodes
+        collected in each in turn.
       seed: decides everything random.
       episodes: ends the run, seed episodes included.
       seed_episodes: episodes of uniform random actions before the first update.

@@ -1,7 +1,7 @@
 """The latent world model: encoder, latent model and heads, and what is done with them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gin
 import tensorflow as tf
@@ -76,10 +76,15 @@ class WorldModel(tf.Module):
         then reckon with; 0: all episodes are taken to go on.
       precision: 'float32', or 'mixed_bfloat16' or 'mixed_float16' for layers that compute in 16
         bits; parameters, latent states, likelihoods and divergences are float32 in any case.
+      encoder: what makes one's own encoder, without arguments: a network of float32
+        [N, *input_shape], to [N, E]; see `networks.OwnNetwork`. None: the usual one.
+      decoder: what makes one's own decoder, without arguments: a network of float32 [N, F], the
+        features, to the mean observation [N, *input_shape]. None: the usual one.
 
     Raises:
-      ValueError: for an unknown latent model or precision, nothing to read, a distance below 1, or
-        overshooting or a global prior of a model that draws nothing.
+      ValueError: for an unknown latent model or precision, nothing to read, a distance below 1,
+        overshooting or a global prior of a model that draws nothing, or networks of one's own that
+        return something else.
     """
 
     def __init__(
@@ -98,6 +103,8 @@ class WorldModel(tf.Module):
         global_prior_scale: float = 0.0,
         continuation_scale: float = 0.0,
         precision: str = "float32",
+        encoder: Callable[[], tf.Module] | None = None,
+        decoder: Callable[[], tf.Module] | None = None,
         name: str = "world_model",
     ):
         super().__init__(name=name)
@@ -136,15 +143,24 @@ class WorldModel(tf.Module):
         if image_shape:
             self.input_shape = (image_size, image_size, image_shape[-1])
         with _keras_policy(precision):
-            self.encoder: networks.Encoder | networks.StateEncoder
-            self.decoder: networks.Decoder | networks.StateDecoder
-            if image_shape:
-                self.encoder = networks.Encoder()
-                self.decoder = networks.Decoder(image_shape=self.input_shape)
+            self.encoder: networks.Encoder | networks.StateEncoder | networks.OwnNetwork
+            self.decoder: networks.Decoder | networks.StateDecoder | networks.OwnNetwork
+            if encoder is not None:
+                self.encoder = networks.OwnNetwork(
+                    "WorldModel.encoder", encoder, self.input_shape, (None,)
+                )
             else:
-                self.encoder = networks.StateEncoder()
+                self.encoder = networks.Encoder() if image_shape else networks.StateEncoder()
+            if decoder is None and image_shape:
+                self.decoder = networks.Decoder(image_shape=self.input_shape)
+            elif decoder is None:
                 self.decoder = networks.StateDecoder(state_size=state_size)
             self.cell = rssm.CELLS[latent]()
+            if decoder is not None:
+                feat = self.cell.features(self.cell.initial_state(1))
+                self.decoder = networks.OwnNetwork(
+                    "WorldModel.decoder", decoder, feat.shape[1:], self.input_shape
+                )
             self.reward = networks.RewardHead()
             self.continuation = networks.ContinuationHead() if continuation_scale else None
             diagnosed = image_shape and state_size

@@ -5,7 +5,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from planet_tf import benchmark, config, world_model as wm
+from planet_tf import benchmark, config, environments, world_model as wm
 
 
 def test_operations_of_single_layers():
@@ -78,3 +78,11 @@ def test_a_file_that_cannot_be_written_is_said_at_once(python, root, tmp_path):
 def test_what_cannot_be_measured_is_said():
     with pytest.raises(config.ConfigError, match="nothing.gin"):
         benchmark.run({"none": ["nothing.gin"]})
+
+
+def test_a_task_of_ones_own_is_not_compared_with_the_suite():
+    env = environments.load("cartpole_balance", seed=0)
+    env.reset()
+    env.name = "own_tasks:make"
+    assert [part.name for part in benchmark._frames(env, 1)] == ["frame"]
+    env.close()

@@ -226,3 +226,63 @@ def test_reward_log_prob_is_of_a_unit_normal():
 def test_decoder_that_misses_the_image_says_where_it_arrives(filters, kernel_sizes, layers, size):
     with pytest.raises(ValueError, match=f"{layers} layers and {size}x{size} pixels"):
         networks.Decoder((10, 10, 3), units=8, filters=filters, kernel_sizes=kernel_sizes)
+
+
+class Sum(tf.Module):
+    """Maps [N, 2, 3] to [N, 1]: a weight times the sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = tf.Variable(2.0)
+
+    def __call__(self, x):
+        return self.weight * tf.reduce_sum(x, [1, 2])[:, None]
+
+
+def test_a_network_of_ones_own_takes_any_leading_dimensions():
+    own = networks.OwnNetwork("A.encoder", Sum, (2, 3), (None,))
+    x = tf.reshape(tf.range(24.0), [1, 4, 2, 3])
+    np.testing.assert_array_equal(own(x), [[[30.0], [102.0], [174.0], [246.0]]])
+    np.testing.assert_array_equal(own(x[0, :2]), [[30.0], [102.0]])
+    assert own(x[:, :0]).shape == (1, 0, 1)
+    assert own.trainable_variables == (own.network.weight,)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 2, 3])])
+    def graph(x):
+        assert own(x).shape.as_list() == [None, None, 1]
+        return own(x)
+
+    np.testing.assert_array_equal(graph(x), own(x))
+    distribution = own.distribution(x)
+    assert (distribution.batch_shape, distribution.event_shape) == ((1, 4), (1,))
+    expected = np.full([1, 4], -0.5 * 3.0**2 - LOG_SQRT_2PI)
+    np.testing.assert_allclose(distribution.log_prob(own(x) + 3.0), expected, rtol=1e-5)
+
+
+def test_a_network_of_ones_own_may_be_a_keras_model_in_16_bits():
+    def make():
+        layers = [tf.keras.layers.Flatten(), tf.keras.layers.Dense(6, dtype="mixed_bfloat16")]
+        return tf.keras.Sequential([*layers, tf.keras.layers.Reshape([3, 2], dtype="bfloat16")])
+
+    own = networks.OwnNetwork("A.decoder", make, (4, 5), (3, 2))
+    assert len(own.trainable_variables) == 2
+    out = own(tf.ones([2, 7, 4, 5]))
+    assert (out.shape, out.dtype) == ((2, 7, 3, 2), tf.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "outputs", "expected"),
+    [
+        (3, (None,), "A.encoder must be a class or function .*@Name, without parentheses.*got 3"),
+        (tf.keras.layers.Flatten(), (None,), "without parentheses"),
+        (lambda: lambda x: x, (None,), "must make a Keras layer or model, or a tf.Module, got <fu"),
+        (lambda: tf.keras.layers.Lambda(lambda x: x), (None,), r"\[2, E\], got float32 \(2, 4, 5"),
+        (lambda: tf.keras.layers.Lambda(lambda x: x[0]), (None,), r"\[2, E\], got .*\(4, 5\)"),
+        (tf.keras.layers.Flatten, (4, 6), r"float32 \[2, 4, 5\] to floats \[2, 4, 6\], got .*20\)"),
+        (lambda: tf.keras.layers.Lambda(lambda x: tf.cast(x[0], tf.int32)), (5,), "got int32"),
+        (lambda: tf.keras.layers.Lambda(lambda x: [x, x]), (None,), r"got \[<tf.Tensor"),
+    ],
+)
+def test_what_is_no_such_network_is_named(make, outputs, expected):
+    with pytest.raises(ValueError, match=expected):
+        networks.OwnNetwork("A.encoder", make, (4, 5), outputs)

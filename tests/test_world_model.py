@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from planet_tf import world_model
+from planet_tf import networks, world_model
 
 tfd = tfp.distributions
 
@@ -378,3 +378,55 @@ def test_16_bits_agree_with_32_and_parameters_stay_32(batch, precision):
 def test_an_unknown_precision_names_the_known_ones():
     with pytest.raises(ValueError, match="precision must be one of float32, mixed_bfloat16"):
         make(precision="float16")
+
+
+def test_networks_of_ones_own_take_the_usual_ones_place(model, batch):
+    own = make(encoder=networks.Encoder, decoder=lambda: networks.Decoder((SMALL, SMALL, 3)))
+    assert [v.shape for v in own.variables] == [v.shape for v in model.variables]
+    np.testing.assert_array_equal(own.loss(batch, seed(5))[0], model.loss(batch, seed(5))[0])
+    for key, expected in model.predict(batch, 2, seed(5)).items():
+        np.testing.assert_array_equal(own.predict(batch, 2, seed(5))[key], expected)
+
+
+class Plain(tf.Module):
+    """A mean picture of one colour."""
+
+    def __init__(self):
+        super().__init__()
+        self.colour = tf.Variable([0.0, 0.0, 0.0])
+
+    def __call__(self, feat):
+        return tf.ones([feat.shape[0] or tf.shape(feat)[0], SMALL, SMALL, 1]) * self.colour
+
+
+@gin.configurable
+def mean_colour(scale=1.0):
+    """An encoder without variables."""
+    return tf.keras.layers.Lambda(lambda image: scale * tf.reduce_mean(image, [1, 2]))
+
+
+def test_networks_of_ones_own_are_trained_by_the_bound(batch):
+    gin.parse_config("WorldModel.encoder = @mean_colour\nmean_colour.scale = 3.0")
+    own = make(decoder=Plain)
+    own.decoder.network.colour.assign([0.1, -0.2, 0.3])
+    image_seed, stoch_seed = tf.unstack(world_model.split_seed(seed(5), 2))
+    image = target(batch, image_seed)
+    np.testing.assert_allclose(own.encoder(image), 3 * image.mean((2, 3)), atol=1e-5)
+    with tf.GradientTape() as tape:
+        loss, terms = own.loss(batch, seed(5))
+    nats = gaussian_nats(image, [0.1, -0.2, 0.3]).sum((2, 3, 4))
+    np.testing.assert_allclose(terms["observation_loss"], nats.mean(), rtol=1e-5)
+    # d/dm of (x - m)^2 / 2, summed over pixels, averaged over steps.
+    expected = ([0.1, -0.2, 0.3] - image).sum((2, 3)).mean((0, 1))
+    gradient = tape.gradient(loss, own.decoder.network.colour)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4)
+    noise = world_model.stateless_normal([B, L, S], stoch_seed)
+    feat = filtered(own, batch, tf.constant(image, tf.float32), noise)[-1]
+    nats = gaussian_nats(batch["reward"], own.reward(feat).numpy())
+    np.testing.assert_allclose(terms["reward_loss"], nats.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_networks_of_ones_own_that_do_not_fit_are_named(part):
+    with pytest.raises(ValueError, match=rf"WorldModel\.{part}: the network must map float32"):
+        make(**{part: lambda: tf.keras.layers.Lambda(lambda x: x[..., :1, None])})

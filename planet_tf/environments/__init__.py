@@ -7,7 +7,9 @@ misspelt name is answered early.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import gin
@@ -40,7 +42,7 @@ def names() -> tuple[str, ...]:
 
 
 def all_names() -> tuple[str, ...]:
-    """Returns every name that `load` takes: `names()` and the suite's, each a `domain_task`."""
+    """Returns every name that `load` knows: `names()` and the suite's, each a `domain_task`."""
     return tuple(dict.fromkeys((*names(), *_suite_tasks())))
 
 
@@ -52,16 +54,16 @@ def check_name(name: str) -> None:
     """
     if name in names():
         return
+    if _is_own(name):
+        _maker(name)
+        return
     known = all_names()
     if name in known:
         return
-    lower = {right.lower(): right for right in known}  # humanoid_CMU_run has capitals
-    spelling = str(name).lower().replace("-", "_").replace(" ", "_")
-    near = [lower[right] for right in difflib.get_close_matches(spelling, lower, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(
-        f"unknown environment {name!r}: {hint}Names: {', '.join(names())}, or any domain_task of "
-        "dm_control (planet_tf.environments.all_names() lists them)."
+        f"unknown environment {name!r}: {_hint(name, known)}Names: {', '.join(names())}, any "
+        "domain_task of dm_control (planet_tf.environments.all_names() lists them), or "
+        "'module:function' for one of your own."
     )
 
 
@@ -79,10 +81,16 @@ def load(
     float32 [A] in [-1, 1], rewards float32, summed over the action repeat. See TaskEnvironment for
     the rest.
 
+    A name 'module:function', such as 'robots.arm:make', is one's own: the module is imported and
+    its function called as `function(seed=, observations=)`, with `action_repeat=` too unless that
+    is None; it has to return a TaskEnvironment. Processes import the module anew; what gin binds to
+    the function does not reach them.
+
     Args:
-      name: one of `names()`, or any `domain_task` of dm_control's suite.
+      name: one of `names()`, any `domain_task` of dm_control's suite, or 'module:function'.
       seed: int in [0, 2**32) that decides everything random in the environment; None: random.
-      action_repeat: env steps an agent step. None: the paper's; 1 for dot_goal; 4 for other tasks.
+      action_repeat: env steps an agent step. None: the paper's; 1 for dot_goal; the function's own
+        default; 4 for other tasks.
       count: with more than 1, so many environments at once in processes of their own, as one
         batched environment; see EnvironmentProcesses.
       observations: 'image', 'state' or both. The state is what the task itself observes, such as
@@ -90,8 +98,8 @@ def load(
         no rendering backend is needed.
 
     Raises:
-      ValueError: if the name is unknown, there are no such observations, or the action repeat does
-        not fit into an episode.
+      ValueError: if the name is unknown, there are no such observations, the action repeat does not
+        fit into an episode, or one's own function makes something else than it was asked for.
       RenderingError: if images are to be observed and no rendering backend works (dot_goal needs
         none).
       WorkerError: if a process cannot make its environment.
@@ -109,6 +117,8 @@ def load(
 
         repeat = 1 if action_repeat is None else action_repeat
         return DotGoal(seed=seed, action_repeat=repeat, observations=observations)
+    if _is_own(name):
+        return _make_own(name, seed, action_repeat, observations)
     domain, task, repeat = _task(name)
     from planet_tf.environments import dm_control_environment
 
@@ -123,7 +133,7 @@ def load(
 
 def needs_rendering(name: str, observations: Sequence[str]) -> bool:
     """Whether `load` needs a rendering backend: to observe images, of all but the toy."""
-    return name != _TOY and "image" in observations
+    return not (name == _TOY or _is_own(name)) and "image" in observations
 
 
 def load_suite(name: str):
@@ -151,6 +161,75 @@ def _check_observations(observations: Sequence[str]) -> None:
             f"load_environment.observations must be a tuple of {choices} or both, such as "
             f"('state',), got {observations!r}"
         )
+
+
+def _hint(wrong: str, known: Iterable[str]) -> str:
+    """Returns 'did you mean ...? ' with the nearest names, or '' if none is near."""
+    lower = {right.lower(): right for right in known}  # humanoid_CMU_run has capitals
+    spelling = str(wrong).lower().replace("-", "_").replace(" ", "_")
+    near = [lower[right] for right in difflib.get_close_matches(spelling, lower, n=3, cutoff=0.5)]
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def _is_own(name: str) -> bool:
+    return isinstance(name, str) and ":" in name
+
+
+def _maker(name: str) -> Callable[..., TaskEnvironment]:
+    """Returns the function that a name 'module:function' stands for, or raises ValueError."""
+    module_name, _, function = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, TypeError, ValueError) as error:  # the latter two for '.x:' and ':x'
+        raise ValueError(
+            f"environment {name!r}: cannot import {module_name!r} ({error}); PYTHONPATH must hold "
+            "the folder that it is in"
+        ) from error
+    make = getattr(module, function, None)
+    if not callable(make):
+        known = [right for right, value in vars(module).items() if callable(value)]
+        raise ValueError(
+            f"environment {name!r}: {_hint(function, known)}{module_name!r} has no function "
+            f"{function!r}"
+        )
+    return make
+
+
+def _make_own(
+    name: str, seed: int | None, action_repeat: int | None, observations: Sequence[str]
+) -> TaskEnvironment:
+    """Calls the function of a name 'module:function', and checks what it returns."""
+    from planet_tf.environments.task_environment import TaskEnvironment
+
+    make = _maker(name)
+    settings = {"seed": seed, "observations": tuple(observations)}
+    if action_repeat is not None:
+        settings["action_repeat"] = action_repeat
+    try:
+        inspect.signature(make).bind(**settings)
+    except TypeError as error:
+        raise ValueError(
+            f"environment {name!r}: {error}; it is called as {name.partition(':')[2]}"
+            f"({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
+        ) from error
+    env = make(**settings)
+    if not isinstance(env, TaskEnvironment):
+        raise ValueError(
+            f"environment {name!r}: the function must return a TaskEnvironment, got {env!r}; "
+            "DmControlEnvironment makes one of a dm_control environment, TfAgentsEnvironment of "
+            "TF-Agents'"
+        )
+    if set(env.observation_spec()) != set(observations) or action_repeat not in (
+        None,
+        env.action_repeat,
+    ):
+        raise ValueError(
+            f"environment {name!r}: asked for {settings}, the function returned an environment of "
+            f"action_repeat {env.action_repeat} that shows {tuple(env.observation_spec())}: pass "
+            "on what it is called with"
+        )
+    env.name = name
+    return env
 
 
 def _task(name: str) -> tuple[str, str, int]:

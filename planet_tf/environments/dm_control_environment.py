@@ -10,7 +10,7 @@ import dm_env
 import numpy as np
 
 from planet_tf.environments import rendering
-from planet_tf.environments.task_environment import IMAGE_SIZE, TaskEnvironment
+from planet_tf.environments.task_environment import IMAGE_SIZE, TaskEnvironment, to_bounds
 
 UNLIMITED_ENV_STEPS = 1000  # an episode of a task that has no time limit of its own
 _UNBOUNDED = 1e10  # what dm_control writes for an actuator without limits
@@ -73,14 +73,21 @@ class DmControlEnvironment(TaskEnvironment):
         """Wraps a dm_control environment, which then belongs to this object.
 
         Args:
-          env: a dm_control.rl.control.Environment that no frame has been rendered of.
+          env: a dm_control.rl.control.Environment that no frame has been rendered of; its task is a
+            dm_control.suite.base.Task, whose `random` seeds go to.
           name: the name attribute.
           action_repeat: env steps an agent step.
           observations: 'image', 'state' or both.
 
         Raises:
-          ValueError: if the action repeat does not fit into an episode.
+          ValueError: if the action repeat does not fit into an episode, or the task has no
+            `random`.
         """
+        if not hasattr(getattr(env, "task", None), "random"):
+            raise ValueError(
+                f"{name}: its task has no `random` that seeds could go to: derive it from "
+                "dm_control.suite.base.Task"
+            )
         spec = env.action_spec()
         limit = getattr(env, "_step_limit", math.inf)  # dm_control does not publish it
         max_env_steps = UNLIMITED_ENV_STEPS if math.isinf(limit) else round(limit)
@@ -120,8 +127,7 @@ class DmControlEnvironment(TaskEnvironment):
     def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
         if self._closed:
             raise ValueError(f"{self.name}: the environment is closed; load a new one")
-        middle, half = (self._high + self._low) / 2, (self._high - self._low) / 2
-        step = self._env.step(np.clip(middle + half * action, self._low, self._high))
+        step = self._env.step(to_bounds(action, self._low, self._high))
         self._observation = step.observation
         return step.reward, step.discount if step.last() else None
 

@@ -14,6 +14,11 @@ IMAGE_SIZE = 64
 _TOLERANCE = 1e-5  # an action may leave [-1, 1] by float error
 
 
+def to_bounds(action: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Maps an action affinely from [-1, 1] to [low, high]; all float64 [A]."""
+    return np.clip((high + low) / 2 + (high - low) / 2 * action, low, high)
+
+
 class TaskEnvironment(py_environment.PyEnvironment):
     """A task that shows its picture or its state: one decision for `action_repeat` env steps.
 
@@ -109,7 +114,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         """Returns a copy of the present picture, uint8 [64, 64, 3]; draws what is not observed.
 
         Raises:
-          NotImplementedError: for a mode other than 'rgb_array'.
+          NotImplementedError: for a mode other than 'rgb_array', or a task that has no picture.
           ValueError: before the first reset.
           RenderingError: if 'image' is not observed and no rendering backend works.
         """
@@ -152,6 +157,13 @@ class TaskEnvironment(py_environment.PyEnvironment):
             observation["image"] = self._image.copy()  # the caller's; ours serves render()
         if "state" in self._observation_spec:
             observation["state"] = self._state()
+        for key, value in observation.items():
+            spec = self._observation_spec[key]
+            if not spec.check_array(value):
+                raise ValueError(
+                    f"{self.name}: the {key} must be {np.dtype(spec.dtype)} {list(spec.shape)}, "
+                    f"got {np.asarray(value).dtype} {list(np.shape(value))}"
+                )
         return observation
 
     def _checked(self, action: np.ndarray) -> np.ndarray:

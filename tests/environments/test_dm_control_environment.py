@@ -1,5 +1,7 @@
 """dm_control's tasks: real episodes, and a scripted task for the exact rules."""
 
+import types
+
 import dm_env
 import numpy as np
 import pytest
@@ -258,6 +260,8 @@ def test_a_task_without_time_limit_gets_one():
 class Scripted(dm_env.Environment):
     """Pays 1, 2, 3, ... and terminates after `length` env steps with the given discount."""
 
+    task = types.SimpleNamespace(random=None)
+
     def __init__(self, length=1000, discount=1.0, limit=None):
         self.taken, self.length, self.discount, self.count = [], length, discount, 0
         if limit:
@@ -342,3 +346,10 @@ def test_an_episode_ends_after_the_whole_agent_steps_of_the_limit():
 def test_a_repeat_that_does_not_fit(repeat):
     with pytest.raises(ValueError, match="action_repeat must be a whole number from 1 to 10"):
         Blank(Scripted(limit=10), "scripted", action_repeat=repeat)
+
+
+def test_a_task_that_cannot_be_seeded_is_refused():
+    scripted = Scripted()
+    scripted.task = object()
+    with pytest.raises(ValueError, match="scripted: its task has no `random`.*base.Task"):
+        Blank(scripted, "scripted", action_repeat=1)
