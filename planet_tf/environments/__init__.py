@@ -132,7 +132,7 @@ def load(
 
 
 def needs_rendering(name: str, observations: Sequence[str]) -> bool:
-    """Whether `load` needs a rendering backend: to observe images, of all but the toy."""
+    """Whether `load` needs a rendering backend: for images, of all but the toy and one's own."""
     return not (name == _TOY or _is_own(name)) and "image" in observations
 
 
