@@ -32,8 +32,8 @@ preflight: $(INSTALLED)
 train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=... for another)
 	$(BIN)/python scripts/train.py --gin_file=gin/$(TASK).gin --gin_file=gin/cpu.gin
 
-test: preflight  ## passes the tests (the fast ones)
-	$(BIN)/python -m pytest
+test: preflight  ## passes the tests (the fast ones), in two processes
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 test-slow: preflight  ## passes the learning tests: the toy task, three seeds, from pixels
 	$(BIN)/python -m pytest -m slow
