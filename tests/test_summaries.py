@@ -1,10 +1,13 @@
 """Summaries: TensorBoard and JSON lines say the same; pictures and lines look as they should."""
 
+import io
 import json
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from planet_tf import summaries
 
@@ -108,3 +111,42 @@ def test_progress_shows_within_a_long_episode(capsys):
     progress = summaries.Progress(episodes=10, done=0, seconds_between_lines=-1.0)
     progress.within("update", 7, 100)
     assert capsys.readouterr().err == "  update 7/100\n"
+
+
+def test_a_line_that_a_kill_tore_is_dropped(tmp_path):
+    whole = '{"time": 1, "episodes": 1}\n'
+    for torn in ("", '{"time": 2, "epi', "\x00" * 40):
+        (tmp_path / "scalars.jsonl").write_text(whole + torn)
+        writer = summaries.Summaries(tmp_path)
+        writer.scalars(1, {"x": 1.0})
+        found = (tmp_path / "scalars.jsonl").read_text()  # line by line: nothing waits in a buffer
+        writer.close()
+        assert found.startswith(whole) and [line.get("x") for line in lines(tmp_path)] == [None, 1]
+
+
+def test_a_moving_picture_stands_among_the_images(tmp_path):
+    writer = summaries.Summaries(tmp_path)
+    frames = np.arange(3 * 6 * 8 * 3).reshape(3, 6, 8, 3).astype(np.uint8)
+    writer.video("film", frames, 7, fps=5)
+    writer.close()
+    ((step, (width, height, data)),) = events(tmp_path)["film"]
+    assert (step, width, height) == (7, b"8", b"6")
+    with Image.open(io.BytesIO(data)) as film:
+        assert (film.n_frames, film.size, film.info["duration"]) == (3, (8, 6), 200)
+
+
+def test_settings_are_a_row_of_tensorboards_table(tmp_path):
+    writer = summaries.Summaries(tmp_path)
+    settings = {"train.seed": "3", "cem.clip": "True", "a.sizes": "(1, 2)", "a.name": "'x'"}
+    writer.hparams(settings, "run")
+    writer.close()
+    accumulator = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    accumulator.Reload()
+    content = accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
+    assert {key: value.WhichOneof("kind") for key, value in start.hparams.items()} == {
+        "train.seed": "number_value",
+        "cem.clip": "bool_value",
+        "a.sizes": "string_value",
+    }
+    assert start.hparams["train.seed"].number_value == 3
