@@ -11,6 +11,14 @@ from planet_tf import signals
 BOTH = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, signals.Terminated)]
 
 
+@pytest.fixture(autouse=True)
+def _as_in_the_foreground():
+    """Where the tests run in the background, Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def send(number):
     os.kill(os.getpid(), number)
 
