@@ -7,11 +7,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 TASK ?= cartpole_swingup
+NOTEBOOK = notebooks/planet.ipynb
 # In the order of the legend.
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow test-faults doctor bench figures lint format clean
+.PHONY: help setup preflight train test test-slow test-faults doctor bench figures notebook lint \
+ format clean
 
 help:  ## lists the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +60,11 @@ ifneq ($(strip $(LATENT_MODELS)),)
 else
 	@echo "skipped: results/latent_models.png, there is no CSV in results/latent_models"
 endif
+
+notebook: preflight  ## executes notebooks/planet.ipynb in place, in minutes
+	$(BIN)/python -c "import nbclient, nbformat; notebook = nbformat.read('$(NOTEBOOK)', 4); \
+	 nbclient.NotebookClient(notebook, record_timing=False).execute(); \
+	 nbformat.write(notebook, '$(NOTEBOOK)')"
 
 lint: $(INSTALLED)  ## checks style and types
 	$(BIN)/ruff check .

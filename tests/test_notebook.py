@@ -1,0 +1,60 @@
+"""The notebook runs, at debug size, and what is stored in it is of one whole execution."""
+
+import re
+
+import nbclient
+import nbformat
+import pytest
+
+from tests.conftest import ROOT
+
+NOTEBOOK = ROOT / "notebooks" / "planet.ipynb"
+
+
+@pytest.fixture
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook, kind):
+    return [o for cell in code_cells(notebook) for o in cell.outputs if o.output_type == kind]
+
+
+def check_executed_in_order(notebook):
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not outputs(notebook, "error")
+
+
+def test_every_cell_runs(notebook, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLANET_TF_NOTEBOOK_SIZE", "debug")
+    # Nothing of the user's own Jupyter comes in, nothing goes there.
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "jupyter"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}
+    )
+    client.execute()
+    check_executed_in_order(notebook)
+    assert len(outputs(notebook, "display_data")) == 10
+    assert not list(folder.iterdir())
+
+
+def test_what_is_stored_is_whole_small_and_clean(notebook):
+    nbformat.validate(notebook)
+    check_executed_in_order(notebook)
+    assert len(outputs(notebook, "display_data")) == 10
+    assert NOTEBOOK.stat().st_size < 500_000
+    streams = outputs(notebook, "stream")
+    assert {stream.name for stream in streams} == {"stdout"}
+    text = "".join(stream.text for stream in streams)
+    assert not re.search(r"/(tmp|home|root|Users|var)/|WARNING|\d+%\|", text), text
+    assert not any("execution" in cell.metadata for cell in code_cells(notebook))  # times of day
+    share = re.search(r"PlaNet gets (\d+)% of the oracle's return", text)
+    assert int(share[1]) >= 80  # debug.gin learns nothing
