@@ -7,7 +7,7 @@ import pathlib
 import gin
 from tf_agents.policies import py_tf_eager_policy
 
-from planet_tf import checkpoints, config, environments, runs, training
+from planet_tf import checkpoints, config, devices, environments, runs, training
 from planet_tf.environments import padded_actions
 
 _SETTINGS = ("task", "seed", "batch_size", "chunk_length")
@@ -29,8 +29,8 @@ def load_run(root_dir: str | os.PathLike, number: int | None = None) -> runs.Run
     gin.clear_config()
     config.parse([os.fspath(root / "config.gin")], [])
     with config.config_errors():
-        bound = gin.get_bindings(training.train)
-        settings = {name: bound[name] for name in _SETTINGS}
+        devices.choose()
+        settings = {name: config.value_of(training.train, name) for name in _SETTINGS}
         run = runs.Run(root, **settings, jit_compile=None)
         saved = checkpoints.Checkpoints(root / "checkpoints", agent=run.agent)
         if saved.restore(number, partly=True) is None:
@@ -72,6 +72,7 @@ def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPy
       ConfigError: if the directory holds none.
     """
     path = pathlib.Path(directory)
+    devices.choose()
     if not (path / "saved_model.pb").is_file() or not (path / "policy_specs.pbtxt").is_file():
         raise config.ConfigError(f"{path} holds neither a run (config.gin) nor an exported policy")
     return py_tf_eager_policy.SavedModelPyTFEagerPolicy(os.fspath(path), load_specs_from_pbtxt=True)
