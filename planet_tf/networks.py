@@ -22,15 +22,11 @@ def _merge_leading(x: tf.Tensor, inner: int) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.reshape(x, tf.concat([[-1], shape[-inner:]], 0)), shape[:-inner]
 
 
-def _check_sizes(owner: str, **sizes) -> None:
-    """Checks sizes, and tuples of sizes, that are whole numbers of at least 1."""
-    for name, value in sizes.items():
-        if name.endswith("s") and name != "units":
-            if not isinstance(value, (tuple, list)):
-                raise ValueError(f"{owner}.{name} must be a tuple of whole numbers, got {value!r}")
-            config.check_whole_numbers(owner, {f"{name}[{i}]": x for i, x in enumerate(value)})
-        else:
-            config.check_whole_numbers(owner, {name: value})
+def _check_each(owner: str, name: str, sizes) -> None:
+    """Checks a tuple of whole numbers of at least 1."""
+    if not isinstance(sizes, (tuple, list)):
+        raise ValueError(f"{owner}.{name} must be a tuple of whole numbers, got {sizes!r}")
+    config.check_whole_numbers(owner, {f"{name}[{i}]": size for i, size in enumerate(sizes)})
 
 
 class _Conv(tf.keras.layers.Conv2D):
@@ -61,7 +57,8 @@ class Encoder(tf.keras.layers.Layer):
         name: str = "encoder",
     ):
         super().__init__(name=name)
-        _check_sizes("Encoder", filters=filters, kernel_size=kernel_size)
+        _check_each("Encoder", "filters", filters)
+        config.check_whole_numbers("Encoder", {"kernel_size": kernel_size})
         self.convs = [
             _Conv(f, kernel_size, 2, activation="relu", name=f"conv{i + 1}")
             for i, f in enumerate(filters)
@@ -193,7 +190,9 @@ class Decoder(tf.keras.layers.Layer):
         name: str = "decoder",
     ):
         super().__init__(name=name)
-        _check_sizes("Decoder", units=units, filters=filters, kernel_sizes=kernel_sizes)
+        _check_each("Decoder", "filters", filters)
+        _check_each("Decoder", "kernel_sizes", kernel_sizes)
+        config.check_whole_numbers("Decoder", {"units": units})
         self.image_shape = tuple(image_shape)
         channels = [*filters, self.image_shape[-1]]
         size = 1
