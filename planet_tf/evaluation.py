@@ -20,7 +20,7 @@ class EnvironmentFailure(RuntimeError):
     """An environment could not go on: its simulator, renderer or process failed."""
 
 
-class _Watched(wrappers.PyEnvironmentBaseWrapper):
+class _Guarded(wrappers.PyEnvironmentBaseWrapper):
     """Tells what the environment raises from what the policy raises."""
 
     def _reset(self):
@@ -125,11 +125,11 @@ def _run_batch(env, policy, seeds) -> list[replay.Episode]:
     recorder = replay.EpisodeRecorder()
     # A step at a time: with max_episodes the driver counts the episodes of all rows together, and a
     # row that ends early would be counted twice while another goes on.
-    watched = _Watched(env)
+    guarded = _Guarded(env)
     driver = py_driver.PyDriver(
-        watched, policy, observers=[], transition_observers=[recorder], max_steps=1
+        guarded, policy, observers=[], transition_observers=[recorder], max_steps=1
     )
-    step, steps = watched.reset(), 0
+    step, steps = guarded.reset(), 0
     while not recorder.complete:
         try:
             step, state = driver.run(step, state)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import config, images, replay, summaries, videos, world_model as wm
+from planet_tf import config, images, replay, videos, world_model as wm
 
 CONTEXT = 5
 """Observations that open-loop predictions may see (paper figure 3)."""
@@ -91,17 +91,34 @@ def _pictures(prediction: Mapping[str, np.ndarray]) -> np.ndarray:
     return images.to_uint8(prediction["observation"]).numpy()
 
 
+def _rows(prediction: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the pictures of a prediction, uint8 [T, H, W, 3]: real, predicted, difference."""
+    real, model = prediction["target"], prediction["observation"]
+    rows = {
+        "real": real,
+        "predicted": np.clip(model, -0.5, 0.5),
+        "difference": (model - real) / 2,  # grey where they are alike
+    }
+    return {caption: images.to_uint8(frames).numpy() for caption, frames in rows.items()}
+
+
 def difference_film(prediction: Mapping[str, np.ndarray], size: int = videos.SIZE) -> np.ndarray:
     """Shows a prediction of images: real, predicted, difference; uint8 [T, height, width, 3]."""
-    real, model = prediction["target"], np.clip(prediction["observation"], -0.5, 0.5)
-    panels = {"real": real, "predicted": model, "difference": (model - real) / 2}
-    return videos.side_by_side(
-        {caption: images.to_uint8(frames).numpy() for caption, frames in panels.items()}, size
-    )
+    return videos.side_by_side(_rows(prediction), size)
 
 
 def strip(prediction: Mapping[str, np.ndarray], columns: int = 15) -> np.ndarray:
-    """Draws a prediction of images as one picture, enlarged; see `summaries.prediction_strip`."""
-    batch = {key: tf.constant(value)[None] for key, value in prediction.items()}
-    times = max(1, 96 // prediction["target"].shape[1])
-    return summaries.prediction_strip(batch, columns).numpy().repeat(times, 0).repeat(times, 1)
+    """Draws a prediction of images: rows real, predicted and difference, a column a step.
+
+    Args:
+      prediction: of `predict_episode`, or one chunk of `WorldModel.predict`.
+      columns: steps shown, evenly spaced.
+
+    Returns:
+      uint8 [3 H, columns * W, 3], enlarged by whole times to columns of up to 96 pixels.
+    """
+    length, height = prediction["target"].shape[:2]
+    steps = np.linspace(0, length - 1, min(columns, length)).round().astype(int)
+    rows = [np.concatenate(list(frames[steps]), 1) for frames in _rows(prediction).values()]
+    times = max(1, 96 // height)
+    return np.concatenate(rows, 0).repeat(times, 0).repeat(times, 1)

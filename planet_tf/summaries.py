@@ -16,7 +16,7 @@ import tensorflow as tf
 import tqdm
 from tensorboard.plugins.hparams import api as hparams
 
-from planet_tf import files, images, videos
+from planet_tf import files, videos
 
 
 class Summaries:
@@ -58,7 +58,7 @@ class Summaries:
         with self._writing(step):
             tf.summary.text(tag, "".join(f"    {line}\n" for line in text.splitlines()))
 
-    def image(self, tag: str, image: tf.Tensor, step: int) -> None:
+    def image(self, tag: str, image: np.ndarray, step: int) -> None:
         """Writes one picture, uint8 [H, W, 3]."""
         with self._writing(step):
             tf.summary.image(tag, image[None])
@@ -119,24 +119,6 @@ def _end_torn_line(path: pathlib.Path) -> None:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             os.truncate(path, whole)
-
-
-def prediction_strip(prediction: dict[str, tf.Tensor], columns: int = 15) -> tf.Tensor:
-    """Draws a prediction: rows real, model and difference, a column a step.
-
-    Args:
-      prediction: of `WorldModel.predict`, of images; its first chunk is drawn.
-      columns: steps shown, evenly spaced over the chunk.
-
-    Returns:
-      uint8 [3 H, columns * W, 3].
-    """
-    length = prediction["observation"].shape[1]
-    steps = tf.cast(tf.round(tf.linspace(0.0, length - 1.0, min(columns, length))), tf.int32)
-    real = tf.gather(prediction["target"][0], steps)
-    model = tf.gather(prediction["observation"][0], steps)
-    rows = [real, tf.clip_by_value(model, -0.5, 0.5), (model - real) / 2]
-    return tf.concat([tf.concat(tf.unstack(images.to_uint8(row)), 1) for row in rows], 0)
 
 
 class Progress:

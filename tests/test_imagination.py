@@ -64,3 +64,29 @@ def test_a_film_shows_what_is_real_reconstructed_and_imagined(agent, episode):
     assert np.any(reconstruction[10:] != open_loop[10:])
     strip = imagination.strip(imagination.predict_episode(agent.world_model, episode, 5))
     assert strip.shape == (3 * 64, 15 * 64, 3)
+
+
+def test_a_strip_has_a_row_each_for_real_model_and_difference():
+    # 10 frames of 2x1 pixels, drawn 48 times as large; frame t is t / 20 - 0.5. The model says
+    # 0.25, then 2.
+    frames = np.arange(10, dtype=np.float32)[:, None, None, None] / 20 - 0.5
+    target = np.tile(frames, [1, 2, 1, 3])
+    image = np.full_like(target, 0.25)
+    image[9] = 2
+    large = imagination.strip({"observation": image, "target": target}, columns=4)
+    strip = large[::48, ::48]
+    assert strip.dtype == np.uint8 and strip.shape == (3 * 2, 4 * 1, 3)
+    np.testing.assert_array_equal(large, strip.repeat(48, 0).repeat(48, 1))
+    assert np.all(strip == strip[:, :, :1])
+    steps = np.array([0, 3, 6, 9])
+    real = steps / 20 * 256
+    model = np.array([192, 192, 192, 255])  # (0.25 + 0.5) * 256; white is the most
+    # Grey where they are alike: (0.25 - (t / 20 - 0.5)) / 2 + 0.5.
+    difference = np.minimum(
+        ((np.array([0.25, 0.25, 0.25, 2]) - steps / 20 + 0.5) / 2 + 0.5) * 256, 255
+    )
+    for row, expected in enumerate((real, model, difference)):
+        for line in strip[2 * row : 2 * row + 2, :, 0]:
+            np.testing.assert_allclose(line, expected, atol=1)
+    short = {"observation": image[:3], "target": target[:3]}
+    assert imagination.strip(short).shape == (6 * 48, 3 * 48, 3)

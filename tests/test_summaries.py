@@ -66,32 +66,6 @@ def test_text_and_pictures(tmp_path):
     np.testing.assert_array_equal(tf.io.decode_png(image[2]), picture)
 
 
-def test_a_strip_has_a_row_each_for_real_model_and_difference():
-    # One chunk of 10 frames, 2x1 pixels; frame t is t / 20 - 0.5. The model says 0.25, then 2.
-    frames = np.arange(10, dtype=np.float32)[None, :, None, None, None] / 20 - 0.5
-    target = np.tile(frames, [2, 1, 2, 1, 3])
-    image = np.full_like(target, 0.25)
-    image[:, 9] = 2
-    target[1], image[1] = 0.5, 0.5  # the second chunk is not drawn
-    strip = summaries.prediction_strip(
-        {"observation": tf.constant(image), "target": tf.constant(target)}, columns=4
-    )
-    assert strip.dtype == tf.uint8 and strip.shape == [3 * 2, 4 * 1, 3]
-    assert np.all(strip == strip[:, :, :1])
-    steps = np.array([0, 3, 6, 9])
-    real = steps / 20 * 256
-    model = np.array([192, 192, 192, 255])  # (0.25 + 0.5) * 256; white is the most
-    # Grey where they are alike: (0.25 - (t / 20 - 0.5)) / 2 + 0.5.
-    difference = np.minimum(
-        ((np.array([0.25, 0.25, 0.25, 2]) - steps / 20 + 0.5) / 2 + 0.5) * 256, 255
-    )
-    for row, expected in enumerate((real, model, difference)):
-        for line in strip[2 * row : 2 * row + 2, :, 0].numpy():
-            np.testing.assert_allclose(line, expected, atol=1)
-    short = {"observation": tf.constant(image[:, :3]), "target": tf.constant(target[:, :3])}
-    assert summaries.prediction_strip(short).shape == [6, 3, 3]
-
-
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
     progress = summaries.Progress(episodes=10, done=4, seconds_between_lines=1e9)
     progress.within("update", 1, 100)  # too early for a line
