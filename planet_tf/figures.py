@@ -74,7 +74,7 @@ def draw(
     Raises:
       CurveError: if the curves cannot be drawn, or matplotlib or the path's directory is missing.
     """
-    path = _checked(path)
+    path = check_path(path)
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure, ticker
 
@@ -148,7 +148,7 @@ def draw_errors(
     Raises:
       CurveError: if matplotlib or the path's directory is missing.
     """
-    path = _checked(path)
+    path = check_path(path)
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure
 
@@ -176,7 +176,12 @@ def draw_errors(
         return _save(figure, path)
 
 
-def _checked(path: str | os.PathLike) -> pathlib.Path:
+def check_path(path: str | os.PathLike) -> pathlib.Path:
+    """Checks that a figure can be drawn, before the work of what it shows; returns its path.
+
+    Raises:
+      CurveError: if the name does not end in .png, or matplotlib is missing.
+    """
     path = pathlib.Path(path)
     if path.suffix.lower() != ".png":
         raise lc.CurveError(f"{path}: must end in .png; the SVG is written beside it")

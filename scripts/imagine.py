@@ -58,14 +58,17 @@ def _newest(directory: pathlib.Path) -> pathlib.Path:
 
 
 def _imagine(flags: argparse.Namespace) -> list[str]:
-    run = trained.load_run(flags.root_dir, flags.checkpoint)
+    root = pathlib.Path(flags.root_dir)
+    prefix = flags.out or os.fspath(root / "imagination")
+    written = [f"{prefix}-errors.png", f"{prefix}-errors.svg"]
+    figures.check_path(written[0])
+    if flags.out:
+        videos.check_path(f"{prefix}.gif")
+    run = trained.load_run(root, flags.checkpoint)
     model = run.agent.world_model
-    heldout = pathlib.Path(flags.root_dir) / "episodes" / "heldout"
-    path = pathlib.Path(flags.episode) if flags.episode else _newest(heldout)
+    path = pathlib.Path(flags.episode) if flags.episode else _newest(root / "episodes" / "heldout")
     with config.config_errors():
         episode = replay.read_episode(path, run.agent.training_data_spec)
-    prefix = flags.out or os.fspath(pathlib.Path(flags.root_dir) / "imagination")
-    written = [f"{prefix}-errors.png", f"{prefix}-errors.svg"]
     chunks = imagination.windows(episode, flags.context + flags.steps)
     prediction = model.predict(chunks, flags.context, imagination.SEED)
     found = imagination.errors(prediction, chunks["reward"])

@@ -74,7 +74,7 @@ def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
         ("imagine", ["RUN", "--episode=no.npz"], "no.npz is no episode"),
         ("imagine", ["RUN", "--steps=50"], "51 frames, fewer than the 55 wanted"),
         ("imagine", ["RUN", "--context=0"], "--context"),
-        ("imagine", ["RUN", "--out=no/where"], "no/where-errors.png"),
+        ("imagine", ["RUN", "--out=no/where"], "no/where.gif: no such directory; make it first"),
     ],
 )
 def test_wrong_input_ends_with_the_way_out(command, toy_run, name, arguments, said):
