@@ -50,7 +50,6 @@ class Run:
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU"))
         self.tasks = tasks.Tasks(task, self._word(_ENVIRONMENT), environments, chunk_length)
-        self.env = self.tasks.env(0)
         tf.keras.utils.set_random_seed(self._word(_WEIGHTS))
         self.agent = agents.PlanetAgent(
             ts.time_step_spec(tensor_spec.from_spec(self.env.observation_spec())),
@@ -76,9 +75,7 @@ class Run:
             policy.action(self.env.reset(), policy.get_initial_state(environments))
             policy.pop_decision_ms()  # that one was slow: it was traced
         self._best_evaluation = tf.Variable(float("-inf"), trainable=False, name="best")
-        self._evaluated = tf.Variable(
-            0, trainable=False, name="evaluated"
-        )  # episodes at the last evaluation
+        self._evaluated = tf.Variable(0, trainable=False, name="evaluated")
         self._checkpoints = checkpoints.Checkpoints(
             self.root / "checkpoints",
             agent=self.agent,
@@ -295,6 +292,11 @@ class Run:
             raise
 
     # What they share.
+
+    @property
+    def env(self):
+        """The first task's environment; another one after a failure."""
+        return self.tasks.env(0)
 
     @property
     def episodes(self) -> int:
