@@ -7,6 +7,7 @@ import shutil
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
 from planet_tf import config, environments, policy, runs
@@ -345,4 +346,20 @@ def test_updates_and_decisions_are_traced_once(tiny, tmp_path):
         run.collect_policy._policy_action_fn,
     ):
         assert function.experimental_get_tracing_count() == 1, function
+    run.close()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_checkpoint_holds_a_model_that_is_not_finite(tiny, tmp_path, value):
+    run = runs.Run(tmp_path, "dot_goal", 0, 4, 8, jit_compile=False)
+    run.open(episodes=9)
+    run.collect_random()
+    run.save()
+    before = names(tmp_path / "checkpoints")
+    variable = run.agent.world_model.variables[0]
+    variable.assign(tf.fill(variable.shape, np.float32(value)))
+    run.collect_random()
+    with pytest.raises(FloatingPointError, match=f"{variable.name} is NaN or infinite after"):
+        run.save()
+    assert names(tmp_path / "checkpoints") == before
     run.close()
