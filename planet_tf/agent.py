@@ -26,6 +26,9 @@ class PlanetAgent(tf_agent.TFAgent):
       action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
       seed: decides, with the number of the update, all that is random in training.
       learning_rate, adam_epsilon: of Adam (release: 1e-3, 1e-4).
+      final_learning_rate: what the learning rate goes to, linearly in the number of updates; None:
+        it stays.
+      learning_rate_updates: updates until it is there.
       clip_norm: global norm that gradients are clipped to (release: 1000).
       exploration_noise: standard deviation of the action noise of the collect policy.
       final_exploration_noise: what it goes to, linearly in the number of updates; None: it stays.
@@ -42,6 +45,8 @@ class PlanetAgent(tf_agent.TFAgent):
         seed: int = 0,
         learning_rate: float = 1e-3,
         adam_epsilon: float = 1e-4,
+        final_learning_rate: float | None = None,
+        learning_rate_updates: int = 100_000,
         clip_norm: float = 1000.0,
         exploration_noise: float = 0.3,
         final_exploration_noise: float | None = None,
@@ -70,12 +75,14 @@ class PlanetAgent(tf_agent.TFAgent):
         self._clip_norm = clip_norm
         if train_step_counter is None:
             train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
-        schedule = {
+        schedules = {
+            "final_learning_rate": final_learning_rate or 0.0,
+            "learning_rate_updates": learning_rate_updates,
             "exploration_noise": exploration_noise,
             "final_exploration_noise": final_exploration_noise or 0.0,
             "exploration_updates": exploration_updates,
         }
-        for key, value in schedule.items():
+        for key, value in schedules.items():
             if isinstance(value, str) or not value >= 0:
                 raise ValueError(f"PlanetAgent.{key} must be a number of at least 0, got {value!r}")
         if sample_per_candidate not in (True, False):
@@ -84,11 +91,12 @@ class PlanetAgent(tf_agent.TFAgent):
                 f"{sample_per_candidate!r}"
             )
 
-        def scheduled_noise():
-            done = tf.cast(train_step_counter, tf.float32) / max(exploration_updates, 1)
-            change = final_exploration_noise - exploration_noise
-            return exploration_noise + change * tf.minimum(done, 1.0)
-
+        self._scheduled_rate = _linear(
+            learning_rate, final_learning_rate, learning_rate_updates, train_step_counter
+        )
+        noise = _linear(
+            exploration_noise, final_exploration_noise, exploration_updates, train_step_counter
+        )
         make = functools.partial(
             policies.PlanetPolicy,
             time_step_spec,
@@ -97,8 +105,6 @@ class PlanetAgent(tf_agent.TFAgent):
             sample_per_candidate=sample_per_candidate,
             jit_compile=jit_compile,
         )
-        constant = final_exploration_noise is None
-        noise = exploration_noise if constant else scheduled_noise
         super().__init__(
             time_step_spec,
             action_spec,
@@ -121,6 +127,8 @@ class PlanetAgent(tf_agent.TFAgent):
         gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
         if scaled:  # the optimizer passes over an overflow and scales less from then on
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
+        if callable(self._scheduled_rate):
+            self.optimizer.learning_rate = self._scheduled_rate()
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self.train_step_counter.assign_add(1)
         return info._replace(extra={**info.extra, "gradient_norm": norm})
@@ -132,6 +140,18 @@ class PlanetAgent(tf_agent.TFAgent):
         seed = tf.stack([self._seed, 2 * tf.cast(self.train_step_counter, tf.int32) + stream])
         loss, terms = self.world_model.loss(experience, seed)
         return tf_agent.LossInfo(loss, {"loss": loss, **terms})
+
+
+def _linear(first: float, last: float | None, updates: int, counter: tf.Variable):
+    """Returns what goes from first to last in so many updates, as a function; first if it stays."""
+    if last is None:
+        return first
+
+    def value():
+        done = tf.cast(counter, tf.float32) / max(updates, 1)
+        return first + (last - first) * tf.minimum(done, 1.0)
+
+    return value
 
 
 def chunk_spec(observation_spec: dict, action_shape) -> dict[str, tf.TensorSpec]:

@@ -134,6 +134,19 @@ agent.policy.action(step, agent.policy.get_initial_state(1))
     assert "optimization failure" not in done.stderr
 
 
+def test_the_learning_rate_follows_its_schedule(make_agent, batch):
+    gin.bind_parameter("PlanetAgent.learning_rate", 1e-2)
+    gin.bind_parameter("PlanetAgent.final_learning_rate", 1e-3)
+    gin.bind_parameter("PlanetAgent.learning_rate_updates", 90)
+    counter = tf.Variable(0, dtype=tf.int64)
+    agent = make_agent(train_step_counter=counter)
+    update = tf.function(agent.train)
+    for updates, expected in ((0, 1e-2), (30, 7e-3), (90, 1e-3), (500, 1e-3)):
+        counter.assign(updates)
+        update(batch)
+        np.testing.assert_allclose(agent.optimizer.learning_rate, expected, rtol=1e-5)
+
+
 def test_exploration_noise_follows_its_schedule(make_agent):
     gin.bind_parameter("PlanetAgent.final_exploration_noise", 0.1)
     gin.bind_parameter("PlanetAgent.exploration_updates", 100)

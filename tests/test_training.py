@@ -261,6 +261,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(quick, train, tmp_path, checkpoi
         ("Decoder__filters", (8, 8), "Decoder"),
         ("WorldModel__image_size", 48, "48"),
         ("PlanetAgent__learning_rate", "fast", "fast"),
+        ("PlanetAgent__final_learning_rate", -1e-3, "final_learning_rate"),
         ("ReplayBuffer__capacity", 0, "capacity"),
     ],
 )
