@@ -52,7 +52,7 @@ bench: preflight  ## times update, decision, frame and batch against the machine
 figures: $(INSTALLED)  ## draws the README's figures anew, from the CSVs in results/
 	$(BIN)/python scripts/plot.py results/cartpole_swingup-cpu-seed0.csv --x=minutes --reference \
 	 --out=results/cartpole_swingup-cpu-seed0.png \
-	 --title='Cartpole swingup from pixels: make train, seed 0, 2 cores shared with other work' \
+	 --title='Cartpole swingup from pixels: make train, seed 0, 2 cores' \
 	 --labels 'cartpole_swingup-cpu=evaluations, without noise'
 ifneq ($(strip $(LATENT_MODELS)),)
 	$(BIN)/python scripts/plot.py $(LATENT_MODELS) --out=results/latent_models.png \
