@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from planet_tf import curves as lc
+from planet_tf import aggregation, curves as lc
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -63,7 +63,7 @@ def draw(
       curves: of any tasks, variants and seeds; colours are given in the order they come in.
       path: of the PNG; an SVG is written beside it.
       x: a name in `X_LABELS`.
-      statistic: a name in `curves.STATISTICS`.
+      statistic: a name in `aggregation.STATISTICS`.
       title: of the figure; default: each panel's task.
       labels: names of variants in the legend; default: the variant's own.
       reference: also draws the paper's final score, where the curves come half as far.
@@ -78,7 +78,7 @@ def draw(
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure, ticker
 
-    groups = lc.by_task_and_variant(curves)
+    groups = aggregation.by_task_and_variant(curves)
     variants = list(dict.fromkeys(curve.variant for curve in curves))
     names = _names(variants, labels or {})
     columns = min(len(groups), 3)
@@ -212,7 +212,7 @@ def _draw_seeds(panel, seeds: list[lc.Curve], x: str, statistic: str, style: dic
             points = curve.points(x)
             (line,) = panel.plot(*points.T, linewidth=1.1, **_sparse(style, len(points)))
         return line
-    group = lc.aggregate(seeds, x, statistic)
+    group = aggregation.aggregate(seeds, x, statistic)
     if len(group.x) > max(len(curve.points(x)) for curve in seeds):  # they share no x: even spacing
         style = style | {"markevery": 0.1}
     else:

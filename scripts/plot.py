@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import sys
 
-from planet_tf import curves, figures
+from planet_tf import aggregation, curves, figures
 
 
 def _flags() -> argparse.Namespace:
@@ -27,7 +27,7 @@ def _flags() -> argparse.Namespace:
     parser.add_argument("--x", choices=list(figures.X_LABELS), default="env_steps")
     parser.add_argument(
         "--statistic",
-        choices=list(curves.STATISTICS),
+        choices=list(aggregation.STATISTICS),
         default="mean",
         help="over seeds, if there are at least 3; iqm: the interquartile mean",
     )

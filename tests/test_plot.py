@@ -7,7 +7,7 @@ import sys
 import pytest
 from matplotlib import figure as mpl_figure, image
 
-from planet_tf import curves, figures
+from planet_tf import aggregation, curves, figures
 
 
 def make_run(root, seed, task="cartpole_swingup", scale=1.0):
@@ -182,5 +182,5 @@ def test_more_variants_than_colours_stay_apart():
 
 def test_every_x_and_statistic_has_words():
     assert set(figures.X_LABELS) < set(curves.COLUMNS)
-    for name in curves.STATISTICS:
+    for name in aggregation.STATISTICS:
         assert "over seeds" in figures._band_words(name)

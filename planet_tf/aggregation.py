@@ -1,0 +1,120 @@
+"""Learning curves put together over seeds: means, and how sure they are. Of numpy alone."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from planet_tf import curves as lc
+
+
+def iqm(values: np.ndarray) -> np.ndarray:
+    """Returns the interquartile mean over the first axis.
+
+    As in Agarwal et al. 2021 (rliable), floor(n / 4) values are left out at either end: of fewer
+    than 4 it is the mean.
+    """
+    cut = len(values) // 4
+    return np.sort(values, axis=0)[cut : len(values) - cut].mean(0)
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """Returns the mean over the first axis."""
+    return values.mean(0)
+
+
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mean": mean, "iqm": iqm}
+"""What curves are put together with, by name."""
+
+
+def interval(
+    strata: Sequence[np.ndarray],
+    statistic: Callable[[np.ndarray], np.ndarray],
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the stratified percentile-bootstrap interval of a statistic over all strata's runs.
+
+    Whole runs are drawn, with replacement and in each stratum as many as it has.
+
+    Args:
+      strata: [runs, points] a stratum, such as a task; points are the same in all.
+      statistic: of the runs of all strata, over the first axis.
+      confidence: share of the resamples that lies in the interval.
+      resamples: draws of the runs.
+      seed: of the draws: the same data have the same interval.
+
+    Returns:
+      lower and upper end, [points] each.
+    """
+    random = np.random.default_rng(seed)
+    draws = [random.integers(len(runs), size=(resamples, len(runs))) for runs in strata]
+    values = [
+        statistic(np.concatenate([runs[draw[i]] for runs, draw in zip(strata, draws, strict=True)]))
+        for i in range(resamples)
+    ]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+@dataclasses.dataclass(frozen=True)
+class Aggregate:
+    """Curves put together over seeds: x, the statistic, and its interval, [points] each."""
+
+    x: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def aggregate(curves: Sequence[lc.Curve], x: str, statistic: str = "mean") -> Aggregate:
+    """Puts the evaluations of several seeds together.
+
+    They are taken at every x at which one of them was evaluated, from where all have begun to where
+    the first ends; between a seed's own evaluations (minutes differ) on the line that joins them.
+
+    Args:
+      curves: one a seed, of one task and variant.
+      x: `env_steps`, `episodes` or `minutes`.
+      statistic: a name in `STATISTICS`.
+
+    Raises:
+      CurveError: if no x lies within all of them.
+    """
+    lines = [curve.points(x) for curve in curves]
+    start = max(line[0, 0] for line in lines)
+    end = min(line[-1, 0] for line in lines)
+    grid = np.unique(np.concatenate([line[:, 0] for line in lines]))
+    grid = grid[(start <= grid) & (grid <= end)]
+    if not len(grid):
+        first = min(zip(lines, curves, strict=True), key=lambda pair: pair[0][-1, 0])[1]
+        raise lc.CurveError(
+            f"{first.source}: ends before another seed's first evaluation, in {x}: leave it out or "
+            "name another --x"
+        )
+    values = np.stack([np.interp(grid, line[:, 0], line[:, 1]) for line in lines])
+    low, high = interval([values], STATISTICS[statistic])
+    return Aggregate(grid, STATISTICS[statistic](values), low, high)
+
+
+def by_task_and_variant(curves: Iterable[lc.Curve]) -> dict[str, dict[str, list[lc.Curve]]]:
+    """Groups curves by task and then variant, in the order they come in, each group by seed.
+
+    Raises:
+      CurveError: if two are of the same task, variant and seed.
+    """
+    groups: dict[str, dict[str, list[lc.Curve]]] = {}
+    for curve in curves:
+        group = groups.setdefault(curve.task, {}).setdefault(curve.variant, [])
+        for other in group:
+            if other.seed == curve.seed:
+                raise lc.CurveError(
+                    f"{curve.source} and {other.source}: both are seed {curve.seed} of "
+                    f"{curve.variant} in {curve.task}: name one, or name another directory or "
+                    "variant"
+                )
+        group.append(curve)
+        group.sort(key=lambda curve: curve.seed)
+    return groups

@@ -1,0 +1,74 @@
+"""Curves put together over seeds, against values found by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from planet_tf import aggregation, curves
+
+
+def make_curve(seed, points, variant="a", task="dot_goal", source="here"):
+    x, y = np.array(points, np.float64).T
+    columns = {column: np.full(len(x), np.nan) for column in curves.COLUMNS[3:]}
+    columns |= {"episodes": x, "env_steps": 10 * x, "minutes": x, "evaluation_return": y}
+    return curves.Curve(task, variant, seed, columns, source)
+
+
+def test_interquartile_mean():
+    np.testing.assert_allclose(aggregation.iqm(np.array([9.0, 1, 5])), 5)  # of 3: the mean
+    np.testing.assert_allclose(aggregation.iqm(np.array([100.0, 1, 5, -50])), 3)
+    values = np.array([[8.0, 1], [7, 2], [6, 3], [5, 4], [4, 5], [3, 6], [2, 7], [1, 80]])
+    np.testing.assert_allclose(aggregation.iqm(values), [4.5, 4.5])
+
+
+def test_interval_is_that_of_all_resamples():
+    # Of 3 runs there are 27 equally likely resamples: their quantiles are the interval.
+    runs = np.array([[0.0, 10], [3, 10], [9, 10]])
+    means = [np.mean(draw) for draw in itertools.product(runs[:, 0], repeat=3)]
+    low, high = aggregation.interval([runs], aggregation.mean, confidence=0.8)
+    np.testing.assert_allclose(low, [np.quantile(means, 0.1), 10])
+    np.testing.assert_allclose(high, [np.quantile(means, 0.9), 10])
+    np.testing.assert_array_equal(aggregation.interval([runs], aggregation.mean, 0.8), [low, high])
+
+
+def test_interval_draws_within_strata():
+    # Each stratum's runs agree: whatever is drawn, the mean over both is the same.
+    strata = [np.full([3, 1], 2.0), np.full([2, 1], 7.0)]
+    np.testing.assert_allclose(aggregation.interval(strata, aggregation.mean), [[4.0], [4.0]])
+
+
+def test_seeds_of_the_same_x_are_put_together():
+    group = [make_curve(seed, [(1, seed), (2, 10 * seed), (4, 5)]) for seed in (0, 1, 5)]
+    result = aggregation.aggregate(group, "env_steps")
+    np.testing.assert_allclose(result.x, [10, 20, 40])
+    np.testing.assert_allclose(result.value, [2, 20, 5])
+    np.testing.assert_allclose([result.low[2], result.high[2]], [5, 5])
+    # P(mean <= 1/3) = 7 / 27 for (0, 0, 0 or 1): the interval's lower end is 0, its upper 5.
+    np.testing.assert_allclose([result.low[0], result.high[0]], [0, 5])
+
+
+def test_seeds_of_other_x_are_put_together_where_all_are():
+    first = make_curve(0, [(1, 0), (3, 20)])
+    second = make_curve(1, [(2, 40), (6, 0)])
+    result = aggregation.aggregate([first, second], "minutes", "iqm")
+    np.testing.assert_allclose(result.x, [2, 3])
+    np.testing.assert_allclose(result.value, [(10 + 40) / 2, (20 + 30) / 2])
+    late = make_curve(2, [(4, 1), (5, 1)])
+    with pytest.raises(curves.CurveError, match="ends before another seed's first evaluation"):
+        aggregation.aggregate([first, late], "minutes")
+
+
+def test_groups_hold_each_seed_once():
+    points = [(1, 2)]
+    given = [
+        make_curve(1, points, "b"),
+        make_curve(0, points, "b"),
+        make_curve(0, points, "a"),
+        make_curve(0, points, "a", "cup"),
+    ]
+    groups = aggregation.by_task_and_variant(given)
+    assert [*groups] == ["dot_goal", "cup"] and [*groups["dot_goal"]] == ["b", "a"]
+    assert [curve.seed for curve in groups["dot_goal"]["b"]] == [0, 1]
+    with pytest.raises(curves.CurveError, match="there and here: both are seed 0 of a in cup"):
+        aggregation.by_task_and_variant([*given, make_curve(0, points, "a", "cup", "there")])
