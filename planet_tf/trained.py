@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import gin
 from tf_agents.policies import py_tf_eager_policy
@@ -13,21 +14,25 @@ from planet_tf.environments import padded_actions
 _SETTINGS = ("task", "seed", "batch_size", "chunk_length")
 
 
-def load_run(root_dir: str | os.PathLike, number: int | None = None) -> runs.Run:
+def load_run(
+    root_dir: str | os.PathLike, number: int | None = None, bindings: Sequence[str] = ()
+) -> runs.Run:
     """Builds a run as it was at a checkpoint; beside a trainer too, for nothing is written.
 
     Args:
       root_dir: the run's directory. Its config.gin takes the place of all gin settings.
       number: the checkpoint's; None: the newest that can be read.
+      bindings: gin settings other than the run's, such as another planner's.
 
     Raises:
-      ConfigError: if there is no such run or checkpoint, or it does not fit this version.
+      ConfigError: if there is no such run or checkpoint, or it does not fit this version or the
+        bindings.
     """
     root = pathlib.Path(root_dir)
     if not (root / "config.gin").is_file():
         raise config.ConfigError(f"{root} holds no run: it has no config.gin")
     gin.clear_config()
-    config.parse([os.fspath(root / "config.gin")], [])
+    config.parse([os.fspath(root / "config.gin")], bindings)
     with config.config_errors():
         devices.choose()
         settings = {name: config.value_of(training.train, name) for name in _SETTINGS}
@@ -38,7 +43,12 @@ def load_run(root_dir: str | os.PathLike, number: int | None = None) -> runs.Run
     return run
 
 
-def load(path: str | os.PathLike, task: str | None = None, number: int | None = None):
+def load(
+    path: str | os.PathLike,
+    task: str | None = None,
+    number: int | None = None,
+    bindings: Sequence[str] = (),
+):
     """Loads a run's policy or an exported one, and its environment.
 
     Args:
@@ -46,6 +56,7 @@ def load(path: str | os.PathLike, task: str | None = None, number: int | None = 
       task: which task of a run that has several, or the task of an exported policy that stands
         alone; None: the run's, or that of the run.json beside the policy.
       number: a run's checkpoint; None: the newest.
+      bindings: gin settings other than the run's.
 
     Returns:
       policy (a PyPolicy without noise), environment, and the run, None of an exported policy.
@@ -56,9 +67,11 @@ def load(path: str | os.PathLike, task: str | None = None, number: int | None = 
     if not (pathlib.Path(path) / "config.gin").is_file():
         if number is not None:
             raise config.ConfigError(f"{path} is no run: it has no checkpoint {number}")
+        if bindings:
+            raise config.ConfigError(f"{path} is no run: an exported policy's settings are fixed")
         policy = load_policy(path)
         return policy, load_environment(policy, path, task), None
-    run = load_run(path, number)
+    run = load_run(path, number, bindings)
     names = run.tasks.names
     if (task or names[0]) not in names or (task is None and len(names) > 1):
         raise config.ConfigError(f"{path}: name one of its tasks with --task: {', '.join(names)}")

@@ -32,6 +32,13 @@ def _flags() -> argparse.Namespace:
         "--task", help="one of a run's tasks, or the task of an exported policy without its run"
     )
     parser.add_argument("--checkpoint", type=int, help="a run's checkpoint (default: the newest)")
+    parser.add_argument(
+        "--gin_bindings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting other than the run's, such as cem.horizon=24; may be repeated",
+    )
     parser.add_argument("--json", metavar="FILE", help="writes the figures there too")
     parser.add_argument(
         "--video",
@@ -51,7 +58,7 @@ def _flags() -> argparse.Namespace:
 def _evaluate(flags: argparse.Namespace) -> dict:
     if flags.video:
         videos.check_path(flags.video)
-    policy, env, run = trained.load(flags.path, flags.task, flags.checkpoint)
+    policy, env, run = trained.load(flags.path, flags.task, flags.checkpoint, flags.gin_bindings)
     frames: list[np.ndarray] = []
     with tqdm.tqdm(total=flags.episodes, unit="episode", disable=None) as bar:
         watched = evaluation.Watched(policy, env, frames if flags.video else None)

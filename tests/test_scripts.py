@@ -50,6 +50,25 @@ def test_evaluate_scores_a_run_and_its_export_alike(command, toy_run, tmp_path):
     assert status == 0 and json.loads(two.read_text())["returns"][0] not in returns
 
 
+def test_another_planner_is_scored_and_exported(command, toy_run, tmp_path):
+    lazy, out = "--gin_bindings=cem.iterations=0", tmp_path / "policy"
+    found, other = tmp_path / "one.json", tmp_path / "two.json"
+    status, _, err = command("evaluate", toy_run, "--episodes=1", lazy, f"--json={found}")
+    assert status == 0, err
+    for _ in range(2):  # the second replaces the first
+        status, said, err = command("export", toy_run, out, "--checkpoint=3", lazy)
+        assert status == 0, err
+    assert said == f"{out}: the policy of update 3\n"
+    task = "--task=dot_goal"
+    status, _, err = command("evaluate", out, "--episodes=1", task, f"--json={other}")
+    assert status == 0, err
+    # Without an iteration no action leaves 0, whatever the model: the dot drifts as it started.
+    one, two = (json.loads(file.read_text())["returns"] for file in (found, other))
+    np.testing.assert_allclose(one, two, atol=1e-3)
+    command("evaluate", toy_run, "--episodes=1", f"--json={other}")
+    assert json.loads(other.read_text())["returns"] != pytest.approx(one, abs=1e-2)
+
+
 def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
     status, said, err = command("imagine", toy_run, "--steps=20", f"--out={tmp_path / 'toy'}")
     assert status == 0, err
@@ -70,6 +89,11 @@ def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
         ("evaluate", ["RUN", "--checkpoint=9"], "has no checkpoint 9, only [4, 3]"),
         ("evaluate", ["RUN", "--video=film.avi"], "must end in .mp4 or .gif"),
         ("evaluate", ["RUN", "--json=no/where.json"], "make it first"),
+        ("evaluate", ["RUN", "--gin_bindings=cem.horizn=9"], "did you mean 'horizon'"),
+        ("evaluate", ["RUN", "--gin_bindings=RSSMCell.deter_size=9"], "does not fit"),
+        ("evaluate", ["RUN/policy", "--gin_bindings=cem.horizon=9"], "settings are fixed"),
+        ("export", ["nowhere", "OUT"], "nowhere holds no run"),
+        ("export", ["RUN", "RUN"], "is no exported policy: name another place"),
         ("imagine", ["nowhere"], "nowhere holds no run"),
         ("imagine", ["RUN", "--episode=no.npz"], "no.npz is no episode"),
         ("imagine", ["RUN", "--steps=50"], "51 frames, fewer than the 55 wanted"),
@@ -77,7 +101,8 @@ def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
         ("imagine", ["RUN", "--out=no/where"], "no/where.gif: no such directory; make it first"),
     ],
 )
-def test_wrong_input_ends_with_the_way_out(command, toy_run, name, arguments, said):
-    arguments = [toy_run if argument == "RUN" else argument for argument in arguments]
+def test_wrong_input_ends_with_the_way_out(command, toy_run, tmp_path, name, arguments, said):
+    places = {"RUN": toy_run, "RUN/policy": toy_run / "policy", "OUT": tmp_path / "policy"}
+    arguments = [places.get(argument, argument) for argument in arguments]
     status, _, err = command(name, *arguments)
     assert status == 2 and said in err, err

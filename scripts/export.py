@@ -1,0 +1,64 @@
+"""Exports a run's policy as a SavedModel: at any checkpoint, with a planner of another size."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from absl import logging
+from gym_notices import notices as gym_notices
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in train.py
+logging.set_verbosity(logging.ERROR)
+gym_notices.notices.clear()
+
+from planet_tf import config, export, files, trained  # noqa: E402
+
+
+def _flags() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python scripts/export.py runs/cartpole_swingup-cpu robot/policy "
+        "--gin_bindings=cem.candidates=50; the run itself exports runs/NAME/policy as it trains",
+    )
+    parser.add_argument("root_dir", help="the run's directory")
+    parser.add_argument("out", help="the SavedModel's; an exported policy there is replaced")
+    parser.add_argument("--checkpoint", type=int, help="its number (default: the newest)")
+    parser.add_argument(
+        "--gin_bindings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting other than the run's, such as cem.horizon=24; may be repeated",
+    )
+    parser.add_argument(
+        "--jit_compile",
+        action="store_true",
+        help="exports the XLA-compiled variant: for a GPU, not for TF Serving or TF-Java",
+    )
+    return parser.parse_args()
+
+
+def _export(flags: argparse.Namespace) -> None:
+    out = pathlib.Path(flags.out)
+    if out.exists() and not (out / "policy_specs.pbtxt").is_file():
+        raise config.ConfigError(f"{out} is there, and is no exported policy: name another place")
+    run = trained.load_run(flags.root_dir, flags.checkpoint, flags.gin_bindings)
+    agent = run.agent
+    export.export_policy(agent.policy, out, agent.train_step_counter, flags.jit_compile)
+    print(f"{out}: the policy of update {run.updates}")
+
+
+def main() -> int:
+    """Parses the flags and exports; returns the exit status."""
+    flags = _flags()
+    try:
+        _export(flags)
+    except (config.ConfigError, files.StorageError) as error:
+        print(f"error: {config.message(error)}", file=sys.stderr)
+        return 2 if isinstance(error, config.ConfigError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
