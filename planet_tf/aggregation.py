@@ -118,3 +118,32 @@ def by_task_and_variant(curves: Iterable[lc.Curve]) -> dict[str, dict[str, list[
         group.append(curve)
         group.sort(key=lambda curve: curve.seed)
     return groups
+
+
+def table(curves: Iterable[lc.Curve]) -> str:
+    """Lays out how far runs have come as a Markdown table, a row a task and variant.
+
+    Of each seed its last evaluation counts, not its best. Episodes, env steps and minutes are those
+    of the seed that has fewest and of the one that has most. Beside it stands the paper's score.
+    """
+    lines = [
+        "| task | variant | seeds | episodes | env steps | minutes | return | each | paper |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task, group in by_task_and_variant(curves).items():
+        for variant, seeds in group.items():
+            ends = [curve.points("episodes")[-1] for curve in seeds]
+            spans = [_span([curve.points(x)[-1, 0] for curve in seeds]) for x in _SPANS]
+            returns = [f"{end[1]:.0f}" for end in ends]
+            total = f"{np.mean([end[1] for end in ends]):.0f}"
+            paper = f"{lc.PAPER_SCORES.get(task, '')}"
+            cells = [task, variant, f"{len(seeds)}", *spans, total, " ".join(returns), paper]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+_SPANS = ("episodes", "env_steps", "minutes")
+
+
+def _span(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{end(values):,.0f}" for end in (min, max)))

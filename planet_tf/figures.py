@@ -19,16 +19,6 @@ X_LABELS = {
 }
 """What may be the x axis, and what is written there."""
 
-PAPER_SCORES = {
-    "cartpole_swingup": 821,
-    "reacher_easy": 832,
-    "cheetah_run": 662,
-    "finger_spin": 700,
-    "ball_in_cup_catch": 930,
-    "walker_walk": 951,
-}
-"""PlaNet after 1000 episodes (Hafner et al. 2019, table 1)."""
-
 MIN_SEEDS = 3
 """Of fewer there is no band: each is drawn."""
 
@@ -96,8 +86,8 @@ def draw(
                     handles |= _draw_run(panel, seeds[0], x, style, label)
                 else:
                     handles[label] = _draw_seeds(panel, seeds, x, statistic, style)
-            if reference and task in PAPER_SCORES:
-                score = PAPER_SCORES[task]
+            if reference and task in lc.PAPER_SCORES:
+                score = lc.PAPER_SCORES[task]
                 if score <= 2 * panel.dataLim.y1:
                     line = panel.axhline(score, color="0.35", linestyle="--", linewidth=1.2)
                     each = f" ({score})" if len(groups) == 1 else ""

@@ -17,12 +17,18 @@ def _flags() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         metavar="FIGURE.png",
-        help="an SVG is written beside it (default: learning_curves.png, unless there is --csv)",
+        help="an SVG is written beside it (default: learning_curves.png, unless there is --csv or "
+        "--table)",
     )
     parser.add_argument(
         "--csv",
         metavar="DIR",
         help="writes a CSV there of each run's directory, a row an evaluation",
+    )
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="prints how far the runs have come, beside the paper's scores, as a Markdown table",
     )
     parser.add_argument("--x", choices=list(figures.X_LABELS), default="env_steps")
     parser.add_argument(
@@ -53,7 +59,9 @@ def main() -> int:
         read = [curve for path in flags.paths for curve in curves.read(path)]
         if flags.csv:
             files += curves.write_csvs(read, flags.csv)
-        if flags.out or not flags.csv:
+        if flags.table:
+            print(aggregation.table(read))
+        if flags.out or not (flags.csv or flags.table):
             files += figures.draw(
                 read,
                 flags.out or "learning_curves.png",
@@ -66,7 +74,8 @@ def main() -> int:
     except curves.CurveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n".join(map(str, files)))
+    for file in files:
+        print(file)
     return 0
 
 

@@ -72,3 +72,17 @@ def test_groups_hold_each_seed_once():
     assert [curve.seed for curve in groups["dot_goal"]["b"]] == [0, 1]
     with pytest.raises(curves.CurveError, match="there and here: both are seed 0 of a in cup"):
         aggregation.by_task_and_variant([*given, make_curve(0, points, "a", "cup", "there")])
+
+
+def test_a_table_says_where_each_variant_has_come():
+    given = [
+        make_curve(0, [(10, 400), (20, 300)], "small", "cartpole_swingup"),
+        make_curve(1, [(10, 200), (150, 501)], "small", "cartpole_swingup"),
+        make_curve(0, [(5, 47.6)], "small", "dot_goal"),
+    ]
+    rows = [line[1:-1].split("|") for line in aggregation.table(given).splitlines()]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert len(set(map(len, cells))) == 1
+    ends = ["20 to 150", "200 to 1,500", "20 to 150", "400", "300 501", "821"]
+    assert cells[2] == ["cartpole_swingup", "small", "2", *ends]
+    assert cells[3] == ["dot_goal", "small", "1", "5", "50", "5", "48", "48", ""]

@@ -175,6 +175,13 @@ def test_without_matplotlib_csvs_are_written_and_figures_refused(
     assert plot(runs[0], f"--csv={tmp_path / 'csv'}") == 0
 
 
+def test_a_table_is_printed_and_nothing_drawn(plot, runs, capsys, tmp_path):
+    assert plot(*runs, "--table") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| cartpole_swingup | a | 3 | 6 | 6,000 | 5 | 601 | 600 601 602 | 821 |"
+    assert len(lines) == 4 and not list((tmp_path / "cwd").iterdir())
+
+
 def test_more_variants_than_colours_stay_apart():
     styles = [figures._style(index) for index in range(20)]
     assert len({(style["color"], style["linestyle"]) for style in styles}) == 20
