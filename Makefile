@@ -50,9 +50,9 @@ bench: preflight  ## times update, decision, frame and batch against the machine
 	$(BIN)/python scripts/benchmark.py
 
 figures: $(INSTALLED)  ## draws the README's figures anew, from the CSVs in results/
-	$(BIN)/python scripts/plot.py results/cartpole_swingup-cpu-seed0.csv --x=minutes --reference \
-	 --out=results/cartpole_swingup-cpu-seed0.png \
-	 --title='Cartpole swingup from pixels: make train, seed 0, 2 cores' \
+	$(BIN)/python scripts/plot.py results/cartpole_swingup-cpu-seed*.csv --x=minutes --reference \
+	 --out=results/cartpole_swingup-cpu.png \
+	 --title='Cartpole swingup from pixels, one CPU core a run' \
 	 --labels 'cartpole_swingup-cpu=evaluations, without noise'
 ifneq ($(strip $(LATENT_MODELS)),)
 	$(BIN)/python scripts/plot.py $(LATENT_MODELS) --out=results/latent_models.png \

@@ -64,7 +64,11 @@ def errors(prediction: Mapping[str, tf.Tensor], reward: tf.Tensor) -> dict[str, 
 
 
 def film(
-    model: wm.WorldModel | None, episode: replay.Episode, frames: np.ndarray, context: int = CONTEXT
+    model: wm.WorldModel | None,
+    episode: replay.Episode,
+    frames: np.ndarray,
+    context: int = CONTEXT,
+    size: int = videos.SIZE,
 ) -> np.ndarray:
     """Shows an episode beside what the model makes of it.
 
@@ -73,6 +77,7 @@ def film(
       episode: the episode.
       frames: uint8 [T, H, W, 3], its pictures.
       context: observations that the open-loop prediction may see.
+      size: pixels a side of each picture; see `videos.side_by_side`.
 
     Returns:
       uint8 [T, height, width, 3]: real, reconstruction (each from all images up to it), open loop.
@@ -84,7 +89,7 @@ def film(
         panels[f"open loop from step {context}"] = _pictures(
             predict_episode(model, episode, context)
         )
-    return videos.side_by_side(panels)
+    return videos.side_by_side(panels, size)
 
 
 def _pictures(prediction: Mapping[str, np.ndarray]) -> np.ndarray:

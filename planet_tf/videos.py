@@ -47,8 +47,16 @@ def _caption(text: str, width: int) -> np.ndarray:
 
 
 def gif(frames: np.ndarray, fps: float) -> bytes:
-    """Returns uint8 [T, H, W, 3] as an animated GIF that goes on for ever."""
-    first, *others = (Image.fromarray(frame) for frame in frames)
+    """Returns uint8 [T, H, W, 3] as an animated GIF that goes on for ever.
+
+    All frames have one palette, that of some of them: what stands still does not flicker.
+    """
+    some = np.concatenate(list(frames[:: max(1, len(frames) // 8)]))
+    palette = Image.fromarray(some).quantize(256)
+    first, *others = (
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in frames
+    )
     out = io.BytesIO()
     first.save(out, "GIF", save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
     return out.getvalue()

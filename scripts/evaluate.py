@@ -47,6 +47,13 @@ def _flags() -> argparse.Namespace:
         "reconstructs, and what it imagines after 5 frames from the actions alone",
     )
     parser.add_argument("--fps", type=float, default=15.0, help="frames a second of the video")
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=videos.SIZE,
+        metavar="PIXELS",
+        help="side of each picture in the video, as far as whole times of its own go",
+    )
     flags = parser.parse_args()
     if flags.episodes < 1 or flags.seed < 0 or flags.fps <= 0:
         parser.error("--episodes must be at least 1, --seed at least 0, --fps positive")
@@ -70,7 +77,8 @@ def _evaluate(flags: argparse.Namespace) -> dict:
     if flags.video:
         model = run.agent.world_model if run else None
         first = np.array(frames[: len(episodes[0]["reward"]) - 1])
-        videos.write(flags.video, imagination.film(model, episodes[0], first), flags.fps)
+        film = imagination.film(model, episodes[0], first, size=flags.size)
+        videos.write(flags.video, film, flags.fps)
     score = evaluation.Score(episodes)
     steps = sum(len(episode["reward"]) - 1 for episode in episodes)
     return {

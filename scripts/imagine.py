@@ -39,6 +39,13 @@ def _flags() -> argparse.Namespace:
     )
     parser.add_argument("--fps", type=float, default=15.0, help="frames a second of the video")
     parser.add_argument(
+        "--size",
+        type=int,
+        default=videos.SIZE,
+        metavar="PIXELS",
+        help="side of each picture in the video, as far as whole times of its own go",
+    )
+    parser.add_argument(
         "--out",
         metavar="PREFIX",
         help="where PREFIX-strip.png, PREFIX-errors.png and PREFIX.gif go (default: "
@@ -85,7 +92,8 @@ def _imagine(flags: argparse.Namespace) -> list[str]:
         shown = {key: value[: flags.context + flags.steps] for key, value in whole.items()}
         with files.written_whole(f"{prefix}-strip.png") as out:
             Image.fromarray(imagination.strip(shown)).save(out, "PNG")
-        videos.write(f"{prefix}.gif", imagination.difference_film(whole), flags.fps)
+        film = imagination.difference_film(whole, flags.size)
+        videos.write(f"{prefix}.gif", film, flags.fps)
         written += [f"{prefix}-strip.png", f"{prefix}.gif"]
     else:
         print("the model reads the state: there is no picture of what it predicts")

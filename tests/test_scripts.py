@@ -70,13 +70,14 @@ def test_another_planner_is_scored_and_exported(command, toy_run, tmp_path):
 
 
 def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
-    status, said, err = command("imagine", toy_run, "--steps=20", f"--out={tmp_path / 'toy'}")
+    out = f"--out={tmp_path / 'toy'}"
+    status, said, err = command("imagine", toy_run, "--steps=20", out, "--size=128")
     assert status == 0, err
     names = ["toy-errors.png", "toy-errors.svg", "toy-strip.png", "toy.gif"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert said.splitlines() == [str(tmp_path / name) for name in names]
     assert imageio.v3.imread(tmp_path / "toy-strip.png").shape == (3 * 64, 15 * 64, 3)
-    assert imageio.v3.imread(tmp_path / "toy.gif").shape[0] == 51
+    assert imageio.v3.imread(tmp_path / "toy.gif").shape == (51, 18 + 128, 3 * 128 + 2 * 4, 3)
     assert imageio.v3.imread(tmp_path / "toy-errors.png").shape[1] == 1200
 
 

@@ -42,6 +42,16 @@ def test_a_gif_goes_on_for_ever_at_its_speed():
         assert image.is_animated and image.info["loop"] == 0 and image.info["duration"] == 50
 
 
+def test_what_stands_still_in_a_gif_does_not_flicker():
+    random = np.random.RandomState(0)
+    film = frames(6, 32, 0)
+    film[:, :16] = random.randint(0, 256, [1, 16, 32, 3])  # more colours than a GIF has
+    film[:, 16:] = random.randint(0, 256, [6, 16, 32, 3])
+    read = imageio.v3.imread(videos.gif(film, 10))[..., :3]
+    assert (read[:, :16] == read[:1, :16]).all()
+    assert np.abs(read[:, :16].astype(int) - film[:, :16]).mean() < 16
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [("film.avi", r"must end in \.mp4 or \.gif"), ("no/film.gif", "make it first")],
