@@ -3,16 +3,12 @@
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 import sys
 
-from absl import logging
-from gym_notices import notices as gym_notices
+from planet_tf import quiet
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in train.py
-logging.set_verbosity(logging.ERROR)
-gym_notices.notices.clear()
+quiet.libraries()
 
 from planet_tf import benchmark, config, devices  # noqa: E402
 

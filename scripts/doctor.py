@@ -5,18 +5,12 @@ bad, and 2 if a setting cannot be used.
 """
 
 import argparse
-import contextlib
-import os
 import pathlib
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in train.py
-with contextlib.suppress(ImportError):  # what is missing is said in the report
-    from absl import logging
-    from gym_notices import notices as gym_notices
+from planet_tf import quiet
 
-    logging.set_verbosity(logging.ERROR)
-    gym_notices.notices.clear()
+quiet.libraries()
 
 from planet_tf import doctor  # noqa: E402
 

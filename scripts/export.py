@@ -1,16 +1,12 @@
 """Exports a run's policy as a SavedModel: at any checkpoint, with a planner of another size."""
 
 import argparse
-import os
 import pathlib
 import sys
 
-from absl import logging
-from gym_notices import notices as gym_notices
+from planet_tf import quiet
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as in train.py
-logging.set_verbosity(logging.ERROR)
-gym_notices.notices.clear()
+quiet.libraries()
 
 from planet_tf import config, export, files, trained  # noqa: E402
 

@@ -1,17 +1,11 @@
 """Trains a PlaNet agent; the same command again resumes the run."""
 
 import argparse
-import os
 import sys
 
-from absl import logging
-from gym_notices import notices as gym_notices
+from planet_tf import quiet
 
-# The libraries' notes and warnings; TF_CPP_MIN_LOG_LEVEL=0 shows TensorFlow's. What goes wrong is
-# still raised.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-logging.set_verbosity(logging.ERROR)
-gym_notices.notices.clear()  # TF-Agents imports gym 0.23, which would say that it is old
+quiet.libraries()
 
 from planet_tf import config, evaluation, files, signals, training  # noqa: E402
 
