@@ -12,7 +12,7 @@ NOTEBOOK = notebooks/planet.ipynb
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow test-faults doctor bench figures notebook lint \
+.PHONY: help setup preflight train test test-slow test-faults doctor bench figures table notebook lint \
  format clean
 
 help:  ## lists the commands
@@ -60,6 +60,9 @@ ifneq ($(strip $(LATENT_MODELS)),)
 else
 	@echo "skipped: results/latent_models.png, there is no CSV in results/latent_models"
 endif
+
+table: $(INSTALLED)  ## prints how far the runs in results/ have come, beside the paper's scores
+	@$(BIN)/python scripts/plot.py results/*.csv $(LATENT_MODELS) --table
 
 notebook: preflight  ## executes notebooks/planet.ipynb in place, in minutes
 	$(BIN)/python -c "import nbclient, nbformat; notebook = nbformat.read('$(NOTEBOOK)', 4); \

@@ -127,7 +127,7 @@ def table(curves: Iterable[lc.Curve]) -> str:
     of the seed that has fewest and of the one that has most. Beside it stands the paper's score.
     """
     lines = [
-        "| task | variant | seeds | episodes | env steps | minutes | return | each | paper |",
+        "| task | variant | seeds | episodes | env steps | minutes | return | each | paper's 1000 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for task, group in by_task_and_variant(curves).items():

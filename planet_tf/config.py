@@ -136,16 +136,21 @@ def differences(before: str, now: str) -> dict[str, str]:
 
 
 def owner(setting: str) -> str:
-    """Returns what a setting is of: RSSMCell of scope/planet_tf.RSSMCell.size, '' of a macro."""
+    """Returns what a setting is of: RSSMCell of scope/planet_tf.RSSMCell.size."""
     return setting.split("/")[-1].rpartition(".")[0].rpartition(".")[2]
 
 
 def settings(text: str) -> dict[str, str]:
-    """Reads 'NAME = VALUE' lines of gin, values of several lines too."""
+    """Reads 'NAME = VALUE' lines of gin, of several lines too; macros as what they are."""
     text = re.sub(r"(?m)^(#.*|import .*)$|\\\n", "", text)
     parts = re.split(r"(?m)^([\w./]+) *= *", text)
     values = (" ".join(value.split()) for value in parts[2::2])
-    return dict(zip(parts[1::2], values, strict=True))
+    found = dict(zip(parts[1::2], values, strict=True))
+
+    def resolved(value: str) -> str:
+        return re.sub(r"%(\w+)", lambda macro: found.get(macro[1], macro[0]), value)
+
+    return {name: resolved(value) for name, value in found.items() if "." in name}
 
 
 def default_root_dir(files: Sequence[str]) -> str:
