@@ -124,10 +124,11 @@ def table(curves: Iterable[lc.Curve]) -> str:
     """Lays out how far runs have come as a Markdown table, a row a task and variant.
 
     Of each seed its last evaluation counts, not its best. Episodes, env steps and minutes are those
-    of the seed that has fewest and of the one that has most. Beside it stands the paper's score.
+    of the seed that has fewest and of the one that has most. Beside it stands the paper's score
+    after 1000 episodes.
     """
     lines = [
-        "| task | variant | seeds | episodes | env steps | minutes | return | each | paper's 1000 |",
+        "| task | variant | seeds | episodes | env steps | minutes | return | each | paper |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for task, group in by_task_and_variant(curves).items():

@@ -5,7 +5,7 @@ from concurrent import futures
 import gin
 import pytest
 
-from planet_tf import config
+from planet_tf import config, planners
 
 
 def write(path, text):
@@ -87,6 +87,12 @@ def test_later_settings_win(tmp_path):
     config.parse([one, two], ["cem.candidates = 3", "cem.iterations = 3", "cem.iterations = 4"])
     names = ("horizon", "elites", "candidates", "iterations")
     assert [gin.query_parameter(f"cem.{name}") for name in names] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("task", "horizon"), [("cartpole_swingup", 20), ("walker", 12)])
+def test_a_task_says_how_far_the_small_search_looks(root, task, horizon):
+    config.parse([str(root / "gin" / f"{name}.gin") for name in (task, "cpu")], [])
+    assert config.value_of(planners.cem, "horizon") == horizon
 
 
 def test_an_include_stands_beside_its_file(tmp_path, monkeypatch):

@@ -39,6 +39,18 @@ def test_the_same_run_may_change_how_it_is_trained(run, settings):
     directory.release()
 
 
+def test_a_macro_is_what_it_stands_for(run, settings):
+    settings("COUNT = 9\ntrain.episodes = %COUNT\nWorldModel.latent = 'rssm'\n")
+    directory = run_directory.RunDirectory(run, RUN)
+    assert directory.changes == ["train.episodes: 3 -> 9"]
+    directory.take()
+    directory.release()
+    settings("COUNT = 10\ntrain.episodes = %COUNT\nWorldModel.latent = 'rssm'\n")
+    directory = run_directory.RunDirectory(run, RUN)
+    assert directory.changes == ["train.episodes: 9 -> 10"]
+    directory.release()
+
+
 def test_another_run_is_refused_with_all_that_differs(run, settings):
     settings("train.episodes = 5\nWorldModel.latent = 'ssm'\n")
     before = {path: path.read_bytes() for path in run.iterdir()}
