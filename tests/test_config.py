@@ -5,7 +5,7 @@ from concurrent import futures
 import gin
 import pytest
 
-from planet_tf import config, planners
+from planet_tf import agent, config, planners
 
 
 def write(path, text):
@@ -89,10 +89,14 @@ def test_later_settings_win(tmp_path):
     assert [gin.query_parameter(f"cem.{name}") for name in names] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("task", "horizon"), [("cartpole_swingup", 20), ("walker", 12)])
-def test_a_task_says_how_far_the_small_search_looks(root, task, horizon):
+@pytest.mark.parametrize(
+    ("task", "horizon", "updates"),
+    [("cartpole_swingup", 20, 22500), ("walker", 12, 22500), ("dot_goal", 12, 3750)],
+)
+def test_a_task_says_what_the_cpu_preset_takes_from_it(root, task, horizon, updates):
     config.parse([str(root / "gin" / f"{name}.gin") for name in (task, "cpu")], [])
     assert config.value_of(planners.cem, "horizon") == horizon
+    assert config.value_of(agent.PlanetAgent, "learning_rate_updates") == updates
 
 
 def test_an_include_stands_beside_its_file(tmp_path, monkeypatch):
