@@ -55,8 +55,8 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
     A file's `include` is looked for beside it and in the working directory.
 
     Raises:
-      ConfigError: for a file that is not there, a line that cannot be read, or an unknown name,
-        which is answered with the nearest right one.
+      ConfigError: for a missing file, a line that cannot be read, a macro without a value,
+        or an unknown name, which is answered with the nearest right one.
     """
     for file in files:
         path = pathlib.Path(file)
@@ -69,6 +69,14 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
     for binding in bindings:
         with _settings_from(f"--gin_bindings={binding}"):
             gin.parse_config(binding)
+    macros = gin.config.iterate_references(gin.config._CONFIG, to=gin.get_configurable("gin.macro"))
+    for macro in macros:
+        if macro.config_key not in gin.config._CONFIG:
+            name = macro.scoped_selector.removesuffix("/gin.macro")
+            raise ConfigError(
+                f"%{name} has no value: a task's file such as gin/cheetah.gin, or gin/planet.gin, "
+                "sets it; name it before the files that use it"
+            )
 
 
 @contextlib.contextmanager

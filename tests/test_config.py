@@ -99,6 +99,11 @@ def test_a_task_says_what_the_cpu_preset_takes_from_it(root, task, horizon, upda
     assert config.value_of(agent.PlanetAgent, "learning_rate_updates") == updates
 
 
+def test_a_macro_without_a_value_is_named(root):
+    with pytest.raises(config.ConfigError, match=r"%CPU_\w+ has no value: a task's file"):
+        config.parse([str(root / "gin" / "cpu.gin")], ["train.task = 'dot_goal'"])
+
+
 def test_an_include_stands_beside_its_file(tmp_path, monkeypatch):
     write(tmp_path / "a" / "base.gin", "cem.horizon = 7")
     top = write(tmp_path / "a" / "top.gin", "include 'base.gin'\ncem.elites = 8")
