@@ -51,8 +51,8 @@ def _flags() -> argparse.Namespace:
         help="side of each picture in the video, as far as whole times of its own go",
     )
     flags = parser.parse_args()
-    if flags.episodes < 1 or flags.seed < 0 or flags.fps <= 0:
-        parser.error("--episodes must be at least 1, --seed at least 0, --fps positive")
+    if flags.episodes < 1 or flags.seed < 0 or flags.fps <= 0 or flags.size < 1:
+        parser.error("--episodes must be at least 1, --seed at least 0, --fps and --size positive")
     if flags.json and not pathlib.Path(flags.json).resolve().parent.is_dir():
         parser.error(f"--json={flags.json}: no such directory; make it first")
     return flags

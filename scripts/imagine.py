@@ -49,8 +49,8 @@ def _flags() -> argparse.Namespace:
         "ROOT_DIR/imagination)",
     )
     flags = parser.parse_args()
-    if flags.context < 1 or flags.steps < 1 or flags.fps <= 0:
-        parser.error("--context and --steps must be at least 1, --fps positive")
+    if flags.context < 1 or flags.steps < 1 or flags.fps <= 0 or flags.size < 1:
+        parser.error("--context and --steps must be at least 1, --fps and --size positive")
     return flags
 
 

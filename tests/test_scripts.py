@@ -99,6 +99,8 @@ def test_imagine_draws_errors_strip_and_video(command, toy_run, tmp_path):
         ("imagine", ["RUN", "--episode=no.npz"], "no.npz is no episode"),
         ("imagine", ["RUN", "--steps=50"], "51 frames, fewer than the 55 wanted"),
         ("imagine", ["RUN", "--context=0"], "--context"),
+        ("imagine", ["RUN", "--size=0"], "--size positive"),
+        ("evaluate", ["RUN", "--size=0"], "--size positive"),
         ("imagine", ["RUN", "--out=no/where"], "no/where.gif: no such directory; make it first"),
     ],
 )
