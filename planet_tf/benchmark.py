@@ -255,6 +255,7 @@ def _batches(run, count: int) -> tf.data.Dataset:
 
 def act_seconds(run: runs.Run, repeats: int) -> tuple[float, float, float]:
     """Times an update, a decision and an agent step of the environment, with its observation."""
+    run.check_long_enough()
     batch = next(iter(_batches(run, repeats)))
     update = median_seconds(lambda: run.update(batch).loss, repeats)
     step, state = run.env.reset(), run.policy.get_initial_state(1)

@@ -92,6 +92,7 @@ class Checkpoints:
             "The gin settings differ from those of the run that wrote it: use the same ones (see "
             "config.gin in the run's directory), or name another --root_dir."
         )
+        status = None
         try:
             status = self._checkpoint.restore(path)
             status.assert_existing_objects_matched()
@@ -100,6 +101,8 @@ class Checkpoints:
             else:
                 status.assert_consumed()
         except (ValueError, AssertionError) as error:
+            if status is not None:
+                status.expect_partial()  # or TensorFlow warns of each value, too
             raise ValueError(f"checkpoint {path} does not fit: {error}\n{way_out}") from error
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import gin
 
+from planet_tf import custom_code, paths
+
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names it and the way out."""
@@ -59,13 +61,14 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
         or an unknown name, which is answered with the nearest right one.
     """
     for file in files:
-        path = pathlib.Path(file)
+        path = paths.expanded(file)
         if not path.is_file():
             near = difflib.get_close_matches(path.name, _gin_files(path.parent), 3, 0.4)
             hint = f": did you mean {' or '.join(str(path.parent / n) for n in near)}?"
             raise ConfigError(f"--gin_file={file}: no such file{hint if near else ''}")
+        custom_code.name_main_module(path.read_text(encoding="utf-8", errors="replace"))
         with _settings_from(f"--gin_file={file}"), _includes_beside(path):
-            gin.parse_config_file(file)
+            gin.parse_config_file(os.fspath(path))
     for binding in bindings:
         with _settings_from(f"--gin_bindings={binding}"):
             gin.parse_config(binding)
@@ -96,6 +99,10 @@ def _settings_from(source: str) -> Iterator[None]:
     logging.disable(logging.ERROR)  # gin logs an error for each place where an include is not
     try:
         yield
+    except ImportError as error:
+        raise ConfigError(
+            f"{source}: {str(error).splitlines()[0]}: PYTHONPATH must hold the module's folder"
+        ) from error
     except Exception as error:  # gin's parser raises many kinds, the tokenizer's own among them
         raise ConfigError(f"{source}: {error}{_suggestion(str(error))}") from error
     finally:
@@ -178,9 +185,13 @@ def _suggestion(message: str) -> str:
         for _, configurable in registry.items()
         if (configurable.module or "").startswith("planet_tf")
     }
-    unknown = re.search(r"No configurable matching '([\w./]+)'", message)
+    unknown = re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message)
     if unknown:
         wrong, known = unknown[1].split(".")[0], list(configurables)
+        hint = (
+            "; if it is yours, import the module that defines it first: "
+            "--gin_bindings='import MODULE', with its folder in PYTHONPATH"
+        )
     else:
         unknown = re.search(r"'?([\w.]+)'? doesn't have a parameter.*? named '?(\w+)'?", message)
         if not unknown:
@@ -188,8 +199,8 @@ def _suggestion(message: str) -> str:
         owner, wrong = unknown[1].split(".")[-1], unknown[2]
         if owner not in configurables:
             return ""
-        known = list(inspect.signature(configurables[owner]).parameters)
+        known, hint = list(inspect.signature(configurables[owner]).parameters), ""
     near = difflib.get_close_matches(wrong, known, 1, 0.4)
     if near:
-        return f"\n{wrong!r}: did you mean {near[0]!r}?"
-    return f"\n{wrong!r} is none of: {', '.join(sorted(known))}"
+        return f"\n{wrong!r}: did you mean {near[0]!r}?{hint}"
+    return f"\n{wrong!r} is none of: {', '.join(sorted(known))}{hint}"

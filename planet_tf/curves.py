@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from planet_tf import paths
+
 COLUMNS = (
     "task",
     "variant",
@@ -83,7 +85,7 @@ def read(path: str | os.PathLike) -> list[Curve]:
     Raises:
       CurveError: if there is no such path, or no evaluation in it.
     """
-    path = pathlib.Path(path)
+    path = paths.expanded(path)
     if not path.exists():
         raise CurveError(f"{path}: no such file or directory: name a run's directory or a CSV")
     curves = read_run(path) if path.is_dir() else read_csv(path)
@@ -228,6 +230,7 @@ def write_csvs(curves: Iterable[Curve], directory: str | os.PathLike) -> list[pa
     Raises:
       CurveError: if there is nothing to write, two files of one name, or no way to write them.
     """
+    directory = paths.expanded(directory)
     runs: dict[str, list[Curve]] = {}
     for curve in curves:
         if pathlib.Path(curve.source).is_dir():
@@ -236,12 +239,12 @@ def write_csvs(curves: Iterable[Curve], directory: str | os.PathLike) -> list[pa
         raise CurveError(f"--csv={directory}: no run's directory is given, of which to write a CSV")
     files: dict[pathlib.Path, str] = {}
     for source in runs:
-        file = pathlib.Path(directory) / f"{pathlib.Path(source).resolve().name}.csv"
+        file = directory / f"{pathlib.Path(source).resolve().name}.csv"
         if file in files:
             raise CurveError(f"{source} and {files[file]}: both would be {file}: rename one")
         files[file] = source
     try:
-        pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         for file, source in files.items():
             write_csv(runs[source], file)
     except OSError as error:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
-from planet_tf import estimates
+from planet_tf import estimates, paths
 
 _PACKAGE = "planet_tf"
 _INSTALL = "pip install -e ."
@@ -275,7 +275,7 @@ def backends(
 
 def nearest_directory(path: str | os.PathLike) -> pathlib.Path:
     """Returns a path, or the nearest of its parents that exists."""
-    path = pathlib.Path(path).absolute()
+    path = paths.expanded(path).absolute()
     return next(each for each in (path, *path.parents) if each.exists())
 
 

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ from tf_agents.policies import py_policy
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import policy_step
 
-from planet_tf import replay
+from planet_tf import config, replay
 
 
 class EnvironmentFailure(RuntimeError):
@@ -139,6 +140,70 @@ def _run_batch(env, policy, seeds) -> list[replay.Episode]:
     return recorder.episodes
 
 
+FAILURES = 3
+"""Failures of an environment in a row after which no further episode is tried."""
+
+
+class EnvironmentSource:
+    """An environment that is replaced by a new one when it fails.
+
+    Attributes:
+      env: the environment in use.
+    """
+
+    def __init__(self, make: Callable[[], Any]):
+        """Makes the environment.
+
+        Args:
+          make: returns a new environment of `planet_tf.environments`.
+        """
+        self._make = make
+        self.env = make()
+
+    def run_episodes(
+        self,
+        policy: py_policy.PyPolicy,
+        seeds: Sequence[np.random.SeedSequence],
+        failed: Callable[[str], None],
+    ) -> list[replay.Episode]:
+        """Runs episodes, see the function; discards and repeats those whose environment fails.
+
+        They are repeated in a new environment and with other seeds: with the same ones it would
+        fail the same way.
+
+        Args:
+          failed: called with a line about each failure.
+
+        Raises:
+          EnvironmentFailure: if it fails 3 times in a row, or cannot be made again.
+        """
+        for count in range(1, FAILURES + 1):
+            try:
+                return run_episodes(self.env, policy, seeds)
+            except EnvironmentFailure as error:
+                cause = error
+            failed(f"discarded: the episode under way, {cause} (failure {count} in a row)")
+            self._replace()
+            seeds = [seed.spawn(1)[0] for seed in seeds]
+        raise EnvironmentFailure(
+            f"{FAILURES} episodes in a row failed, the last one: {cause}"
+        ) from cause
+
+    def _replace(self) -> None:
+        with contextlib.suppress(Exception):  # what failed need not close in order
+            self.env.close()
+        try:
+            self.env = self._make()
+        except Exception as error:
+            raise EnvironmentFailure(
+                f"{self.env.name} cannot be made again: {type(error).__name__}: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+
 def evaluate(env, policy: py_policy.PyPolicy, episodes: int, seed) -> Score:
     """Runs episodes without training on them, each with a seed of its own.
 
@@ -150,29 +215,43 @@ def evaluate(env, policy: py_policy.PyPolicy, episodes: int, seed) -> Score:
     return Score(run_episodes(env, policy, seed.spawn(episodes)))
 
 
+def check_picture(env) -> None:
+    """Draws a picture of an environment, before the work that pictures are wanted of.
+
+    Raises:
+      ConfigError: if it has none, or it cannot be drawn.
+    """
+    try:
+        env.reset()
+        env.render()
+    except Exception as error:  # whatever a simulator or a renderer may raise
+        raise config.ConfigError(
+            f"{env.name}: there is no picture to make a video of: {error}"
+        ) from error
+
+
 class Watched:
     """A policy whose decisions are timed; before each the picture may be taken.
 
     Attributes:
       seconds: what each decision took.
+      frames: the pictures of the present episode, uint8 [64, 64, 3] each; None: none are taken.
     """
 
-    def __init__(self, policy: py_policy.PyPolicy, env, frames: list[np.ndarray] | None = None):
-        """Watches a policy in an environment.
-
-        Args:
-          frames: takes a picture of every step, uint8 [64, 64, 3]; None: none is taken.
-        """
-        self._policy, self._env, self._frames = policy, env, frames
+    def __init__(self, policy: py_policy.PyPolicy, source: EnvironmentSource, pictures: bool):
+        self._policy, self._source = policy, source
         self.seconds: list[float] = []
+        self.frames: list[np.ndarray] | None = [] if pictures else None
 
     def __getattr__(self, name: str):
         return getattr(self._policy, name)
 
     def action(self, time_step, policy_state=(), seed=None):
         """Acts as the policy does."""
-        if self._frames is not None:
-            self._frames.append(self._env.render())
+        if self.frames is not None:
+            if time_step.is_first():
+                self.frames = []  # those of an episode that failed
+            self.frames.append(self._source.env.render())
         start = time.perf_counter()
         step = self._policy.action(time_step, policy_state, seed)
         self.seconds.append(time.perf_counter() - start)

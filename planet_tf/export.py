@@ -1,13 +1,14 @@
 """The trained agent as a SavedModel that needs only TensorFlow to act."""
 
+import json
 import os
-import pathlib
 import shutil
+from collections.abc import Mapping
 
 import tensorflow as tf
 from tf_agents.policies import policy_saver
 
-from planet_tf import files, policy as policies, signals
+from planet_tf import files, paths, policy as policies, signals
 
 
 def export_policy(
@@ -15,6 +16,7 @@ def export_policy(
     directory: str | os.PathLike,
     train_step: tf.Variable | None = None,
     jit_compile: bool = False,
+    trained_on: Mapping | None = None,
 ) -> str:
     """Writes encoder, latent model and planner as one SavedModel with explicit state in and out.
 
@@ -28,6 +30,8 @@ def export_policy(
       train_step: variable whose value goes with it.
       jit_compile: exports the XLA-compiled variant, which TF Serving on a GPU and TF-Java do not
         run; it compiles once for every process and batch size.
+      trained_on: the run's seed, task, action repeat, camera and observations, kept beside the
+        model in run.json: the environment that the policy is to be evaluated in.
 
     Returns:
       The directory.
@@ -35,7 +39,7 @@ def export_policy(
     Raises:
       StorageError: if it cannot be written; what was there is as it was.
     """
-    target = pathlib.Path(directory)
+    target = paths.for_tensorflow(directory)
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     # A policy of its own, so that the functions traced for export have any batch size. It takes
@@ -54,6 +58,9 @@ def export_policy(
     old = target.with_name(target.name + ".old")
     with files.writing(target), signals.held():
         saver.save(os.fspath(new))
+        if trained_on is not None:
+            with files.written_whole(new / "run.json") as out:
+                out.write(json.dumps(trained_on).encode() + b"\n")
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)

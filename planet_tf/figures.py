@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from planet_tf import aggregation, curves as lc
+from planet_tf import aggregation, curves as lc, paths
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -172,7 +172,7 @@ def check_path(path: str | os.PathLike) -> pathlib.Path:
     Raises:
       CurveError: if the name does not end in .png, or matplotlib is missing.
     """
-    path = pathlib.Path(path)
+    path = paths.expanded(path)
     if path.suffix.lower() != ".png":
         raise lc.CurveError(f"{path}: must end in .png; the SVG is written beside it")
     try:

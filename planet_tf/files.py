@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 import tensorflow as tf
 
+from planet_tf import paths
+
 UNFINISHED = ".tmp"
 """Suffix of a file that is being written; what a kill leaves of one goes on the next start."""
 
@@ -41,7 +43,7 @@ def written_whole(path: str | os.PathLike) -> Iterator[BinaryIO]:
     Raises:
       StorageError: if it cannot be written; `path` is as it was.
     """
-    path = pathlib.Path(path)
+    path = paths.expanded(path)
     unfinished = path.with_name(path.name + UNFINISHED)
     with writing(path):
         try:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import config, images, replay, videos, world_model as wm
+from planet_tf import images, replay, videos, world_model as wm
 
 CONTEXT = 5
 """Observations that open-loop predictions may see (paper figure 3)."""
@@ -33,12 +33,9 @@ def predict_episode(
 def windows(episode: replay.Episode, length: int, count: int = 32) -> dict[str, tf.Tensor]:
     """Cuts chunks out of an episode, evenly spaced: [N, length, ...], N at most `count`.
 
-    Raises:
-      ConfigError: if the episode is shorter than a chunk.
+    The episode has at least `length` frames.
     """
     frames = len(episode["reward"])
-    if frames < length:
-        raise config.ConfigError(f"the episode has {frames} frames, fewer than the {length} wanted")
     starts = np.unique(np.linspace(0, frames - length, count).round().astype(int))
     steps = starts[:, None] + np.arange(length)
     return {key: tf.constant(value[steps]) for key, value in episode.items()}
@@ -85,6 +82,7 @@ def film(
     panels = {"real": frames}
     if model is not None and model.reads == "image":
         length = len(episode["reward"])
+        context = min(context, length - 1)
         panels["reconstruction"] = _pictures(predict_episode(model, episode, length - 1))
         panels[f"open loop from step {context}"] = _pictures(
             predict_episode(model, episode, context)

@@ -145,7 +145,11 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         self._directory = pathlib.Path(directory)
         self._directory.mkdir(parents=True, exist_ok=True)
         files.remove_unfinished(self._directory)
-        self._add_fn = tf.function(self._add, autograph=False)
+        # One graph for episodes of all lengths: each new one would be traced and kept.
+        steps = {
+            key: tf.TensorSpec([None, *spec.shape], spec.dtype) for key, spec in data_spec.items()
+        }
+        self._add_fn = tf.function(self._add, input_signature=[steps], autograph=False)
         with tf.device("cpu:0"):
             self._span = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
         self._datasets: dict[tuple[int, int, int], tf.data.Dataset] = {}
@@ -181,6 +185,11 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         """
         numbered = ((_number(path), path) for path in self._files())
         return ((n, _read(path)) for n, path in numbered if n >= number)
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest episode in memory; 0: there is none."""
+        return int(tf.reduce_max(self._episode_lengths))
 
     def sample(self, seed: tf.Tensor, batch_size: int, chunk_length: int) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.

@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
+import re
 
 import gin
 
-from planet_tf import config, files, run_lock
+from planet_tf import config, custom_code, files, run_lock
 
 # Settings of these may change when a run goes on; those of all else are the model's.
 _CHANGEABLE = ("train", "PlanetAgent", "ReplayBuffer", "cem", "load_environment")
@@ -35,7 +36,9 @@ class RunDirectory:
         self.root = pathlib.Path(root_dir)
         self._lock = run_lock.RunLock(self.root)
         self.killed = self._lock.killed
-        self._identity, self._settings = identity, gin.operative_config_str()
+        settings = gin.operative_config_str()
+        imports = "".join(f"{line}\n" for line in custom_code.imports(settings))
+        self._identity, self._settings = identity, imports + settings
         try:
             refused = self._changed_identity()
             self.changes: list[str] = []
@@ -63,18 +66,18 @@ class RunDirectory:
                 f"{file} cannot be read ({error}): name another --root_dir, or delete it if the "
                 f"run there is {self._identity}"
             ) from error
-        now = json.loads(json.dumps(self._identity))
-        return [
-            f"{name}: {before.get(name)} -> {now.get(name)}"
-            for name in {**before, **now}
-            if before.get(name) != now.get(name)
-        ]
+        return changes(before, self._identity)
 
     def _changed_settings(self) -> dict[str, str]:
         file = self.root / "config.gin"
         if not file.exists():
             return {}
         return config.differences(file.read_text(encoding="utf-8"), self._settings)
+
+    @property
+    def imports(self) -> list[str]:
+        """The 'import MODULE' lines of config.gin: modules of the user's that the settings need."""
+        return re.findall(r"(?m)^import [\w.]+$", self._settings)
 
     def take(self) -> str:
         """Makes the directory this run's, with the present settings; returns them."""
@@ -87,3 +90,13 @@ class RunDirectory:
     def release(self) -> None:
         """Lets another process have the directory."""
         self._lock.release()
+
+
+def changes(before: dict, now: dict) -> list[str]:
+    """Returns 'NAME: THEN -> NOW' of what differs in two identities; see `runs.Run.identity`."""
+    now = json.loads(json.dumps(now))
+    return [
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]

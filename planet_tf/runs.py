@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +16,7 @@ from planet_tf import (
     agent as agents,
     checkpoints,
     config,
+    custom_code,
     evaluation,
     export,
     imagination,
@@ -29,6 +31,16 @@ from planet_tf import (
 # Streams of randomness; each is a function of the run's seed and a counter, so that a resumed run
 # draws what it would have drawn.
 _WEIGHTS, _UPDATES, _REPLAY, _COLLECT, _HELDOUT, _EVALUATION, _ENVIRONMENT = range(7)
+
+
+def environment_seed(seed: int) -> int:
+    """Returns the seed that the environments of a run of this seed are made with."""
+    return _word(seed, _ENVIRONMENT)
+
+
+def _word(seed: int, stream: int) -> int:
+    """Returns a stream's seed as a non-negative int32."""
+    return int(np.random.SeedSequence([seed, stream, 0]).generate_state(1)[0] >> 1)
 
 
 class Run:
@@ -49,7 +61,7 @@ class Run:
         self._seed, self._batch_size, self._chunk_length = seed, batch_size, chunk_length
         if jit_compile is None:
             jit_compile = bool(tf.config.list_logical_devices("GPU"))
-        self.tasks = tasks.Tasks(task, self._word(_ENVIRONMENT), environments, chunk_length)
+        self.tasks = tasks.Tasks(task, environment_seed(seed), environments, chunk_length)
         tf.keras.utils.set_random_seed(self._word(_WEIGHTS))
         self.agent = agents.PlanetAgent(
             ts.time_step_spec(tensor_spec.from_spec(self.env.observation_spec())),
@@ -85,6 +97,7 @@ class Run:
             **self.tasks.metrics,
         )
         self.last_terms: dict[str, float] = {}
+        self._no_test_reported = False
 
     def open(self, episodes: int) -> None:
         """Opens the directory, and takes up the run that is in it.
@@ -92,9 +105,7 @@ class Run:
         Raises:
           ConfigError: if the directory is in use, or holds another run or another model.
         """
-        self._directory = run_directory.RunDirectory(
-            self.root, {"seed": self._seed, **self.tasks.identity()}
-        )
+        self._directory = run_directory.RunDirectory(self.root, self.identity())
         try:
             self._take_up(episodes)
         except BaseException:
@@ -134,7 +145,7 @@ class Run:
         if self.episodes >= episodes:
             say(
                 "it is complete: set train.episodes higher to go on, "
-                f'such as --gin_bindings="train.episodes={2 * episodes}"'
+                f'such as --gin_bindings="train.episodes={2 * self.episodes}"'
             )
 
     # The acts of Algorithm 1.
@@ -151,6 +162,7 @@ class Run:
 
     def fit(self, updates: int) -> None:
         """Takes `updates` optimizer steps on chunks of the replay; logs the terms' means."""
+        self.check_long_enough()
         start, first = time.perf_counter(), self.updates
         history: list[dict[str, tf.Tensor]] = []
         for batch in self.replay.chunks(
@@ -164,12 +176,34 @@ class Run:
         self._check_finite(history[-1], first + updates)
         means = {key: float(np.mean([terms[key] for terms in history])) for key in history[0]}
         seconds = time.perf_counter() - start
-        heldout = self._loss(self._heldout_chunks(self._batch_size)).extra
         self.last_terms = {
             **{f"train/{key}": value for key, value in means.items()},
-            **{f"test/{key}": float(value) for key, value in heldout.items()},
+            **self._test_terms(),
             "time/updates_per_second": updates / seconds,
         }
+
+    def check_long_enough(self) -> None:
+        """Raises ConfigError if no training episode holds a chunk; reports it of held-out ones."""
+        length, longest = self._chunk_length, self.replay.longest
+        if longest < length:
+            advice = f"at most {longest}" if longest > 1 else "lower"
+            raise config.ConfigError(
+                f"train.chunk_length ({length}) exceeds the {longest} frames of the longest "
+                f"episode collected so far: set it to {advice}"
+            )
+        if self.heldout.longest < length and not self._no_test_reported:
+            self._no_test_reported = True
+            self._progress.say(
+                f"no test terms yet: the longest held-out episode has {self.heldout.longest} "
+                f"frames, a chunk has {length} (train.chunk_length)"
+            )
+
+    def _test_terms(self) -> dict[str, float]:
+        """Returns the loss terms of held-out chunks; none if no held-out episode holds a chunk."""
+        batch = self._heldout_chunks(self._batch_size)
+        if batch is None:
+            return {}
+        return {f"test/{key}": float(value) for key, value in self._loss(batch).extra.items()}
 
     def _check_finite(self, terms: dict[str, tf.Tensor], update: int) -> None:
         broken = [key for key, value in terms.items() if not np.isfinite(value)]
@@ -227,6 +261,8 @@ class Run:
     def _imagine(self, env_steps: int) -> None:
         """Logs open-loop predictions of held-out chunks: how far off they are, and pictures."""
         context, batch = min(imagination.CONTEXT, self._chunk_length - 1), self._heldout_chunks(8)
+        if batch is None:
+            return
         prediction = self._predict(batch, context, tf.constant(imagination.SEED))
         errors = imagination.errors(prediction, batch["reward"])
         means = {
@@ -259,7 +295,12 @@ class Run:
 
     def export(self) -> None:
         """Writes the policy as a SavedModel."""
-        export.export_policy(self.agent.policy, self.root / "policy", self.agent.train_step_counter)
+        export.export_policy(
+            self.agent.policy,
+            self.root / "policy",
+            self.agent.train_step_counter,
+            trained_on=self.identity(),
+        )
 
     def close(self) -> None:
         """Closes files and environments, and says where everything is."""
@@ -267,11 +308,17 @@ class Run:
         self._progress.close()
         self.tasks.close()
         self._directory.release()
+        policy = "policy (SavedModel), " if (self.root / "policy").exists() else ""
+        root = shlex.quote(os.fspath(self.root))
+        modules = [name.partition(":")[0] for name in self.tasks.names if ":" in name]
+        modules += [line.removeprefix("import ") for line in self._directory.imports]
+        folders = custom_code.folders(modules)
+        path = f"PYTHONPATH={shlex.quote(os.pathsep.join(folders))} " if folders else ""
         print(
-            f"{self.root}: policy (SavedModel), checkpoints, episodes, tensorboard, scalars.jsonl\n"
-            f"next: python scripts/evaluate.py {self.root} --video=evaluation.gif\n"
-            f"      python scripts/imagine.py {self.root}\n"
-            f"      tensorboard --logdir {self.root}"
+            f"{self.root}: {policy}checkpoints, episodes, tensorboard, scalars.jsonl\n"
+            f"next: {path}python scripts/evaluate.py {root} --video=evaluation.gif\n"
+            f"      {path}python scripts/imagine.py {root}\n"
+            f"      tensorboard --logdir {root}"
         )
 
     @contextlib.contextmanager
@@ -292,6 +339,10 @@ class Run:
             raise
 
     # What they share.
+
+    def identity(self) -> dict:
+        """Returns what must not change in a run: run.json."""
+        return {"seed": self._seed, **self.tasks.identity()}
 
     @property
     def env(self):
@@ -360,6 +411,9 @@ class Run:
         return ", ".join(parts)
 
     def _heldout_chunks(self, count: int):
+        """Returns a batch of held-out chunks; None if no held-out episode is long enough."""
+        if self.heldout.longest < self._chunk_length:
+            return None
         chunks = self.heldout.chunks(
             self._word(_HELDOUT), self.updates, 1, count, self._chunk_length
         )
@@ -370,8 +424,7 @@ class Run:
         return np.random.SeedSequence([self._seed, stream, number])
 
     def _word(self, stream: int) -> int:
-        """Returns a stream's seed as a non-negative int32."""
-        return int(self._random(stream).generate_state(1)[0] >> 1)
+        return _word(self._seed, stream)
 
 
 _METRICS = ("return", "length")  # of each episode

@@ -1,6 +1,5 @@
 """The tasks that a run learns, one or several: their environments, and what is counted in them."""
 
-import contextlib
 import functools
 from collections.abc import Sequence
 
@@ -12,9 +11,6 @@ from tf_agents.trajectories import time_step as ts, trajectory
 from planet_tf import config, environments, evaluation, replay
 from planet_tf.environments import padded_actions
 
-FAILURES = 3
-"""Failures of an environment in a row that end a run."""
-
 
 class Tasks:
     """The environments of a run's tasks, and TF-Agents' metrics of the episodes collected there.
@@ -23,8 +19,8 @@ class Tasks:
     what an episode's agent steps are in env steps follows from its number.
 
     Attributes:
-      envs: an environment a task. Their specs agree: an action is as large as the largest task's,
-        and the others' environments leave out what they do not have.
+      sources: an environment a task, replaced when it fails. Their specs agree: an action is as
+        large as the largest task's, and the others' environments leave out what they do not have.
       names: the tasks'.
       metrics: the metrics by name, for checkpoints.
       failures: a variable that counts the failures of environments.
@@ -52,8 +48,8 @@ class Tasks:
                 f"train.environments ({environments_at_once}) must be 1 with several tasks: "
                 "episodes are collected from each in turn"
             )
-        self._load = functools.partial(environments.load, seed=seed, count=environments_at_once)
-        loaded = [self._load(name) for name in names]
+        load = functools.partial(environments.load, seed=seed, count=environments_at_once)
+        loaded = [load(name) for name in names]
         for env in loaded:
             if chunk_length > env.max_steps + 1:
                 raise config.ConfigError(
@@ -66,8 +62,15 @@ class Tasks:
                     f"the tasks' states differ in size, {sizes}: one agent can learn these from "
                     "load_environment.observations = ('image',) alone"
                 )
-        self._action_size = max(env.action_spec().shape[0] for env in loaded)
-        self.envs = [self._padded(env) for env in loaded]
+        size = max(env.action_spec().shape[0] for env in loaded)
+        first = dict(zip(names, loaded, strict=True))  # the others are made after a failure
+
+        def make(name: str):
+            return padded_actions.padded(first.pop(name, None) or load(name), size)
+
+        self.sources = [
+            evaluation.EnvironmentSource(functools.partial(make, name)) for name in names
+        ]
         # TF-Agents' EnvironmentSteps counts what is an agent step here.
         self._agent_steps = [py_metrics.EnvironmentSteps() for _ in names]
         steps = [f"agent_steps_{name}" for name in names] if self.several else ["agent_steps"]
@@ -78,61 +81,38 @@ class Tasks:
             **dict(zip(steps, self._agent_steps, strict=True)),
         }
 
+    @property
+    def envs(self) -> list:
+        """The environment of each task that is in use."""
+        return [source.env for source in self.sources]
+
     def env(self, number: int):
         """Returns the environment that episode `number` is of."""
-        return self.envs[number % len(self.envs)]
-
-    def _padded(self, env):
-        size = self._action_size
-        if env.action_spec().shape[0] == size:
-            return env
-        return padded_actions.PaddedActions(env, size)
+        return self.sources[number % len(self.sources)].env
 
     def run_episodes(self, number: int, policy, seeds, say) -> list[replay.Episode]:
-        """Runs episodes of the task that episode `number` is of; see `evaluation.run_episodes`.
+        """Runs episodes of the task that episode `number` is of; counts the failures.
 
-        If the environment fails, what was going on is thrown away and begins anew, in a new
-        environment and with other seeds: with the same ones it would fail the same way.
-
-        Args:
-          say: takes a line about each failure.
-
-        Raises:
-          EnvironmentFailure: if it fails 3 times in a row, or cannot be made anew.
+        See `evaluation.EnvironmentSource`; `say` is called with a line about each failure.
         """
-        for failed in range(1, FAILURES + 1):
-            try:
-                return evaluation.run_episodes(self.env(number), policy, seeds)
-            except evaluation.EnvironmentFailure as error:
-                cause = error
-            self.failures.assign_add(1)
-            say(
-                f"thrown away: the episode under way, for {cause} (failure {failed} in a row, "
-                f"{int(self.failures)} in all); the environment is made anew"
-            )
-            self._rebuild(number % len(self.envs))
-            seeds = [seed.spawn(1)[0] for seed in seeds]
-        raise evaluation.EnvironmentFailure(
-            f"{FAILURES} episodes in a row failed, the last one for {cause}"
-        ) from cause
 
-    def _rebuild(self, index: int) -> None:
-        with contextlib.suppress(Exception):  # what failed need not close in order
-            self.envs[index].close()
-        try:
-            self.envs[index] = self._padded(self._load(self.names[index]))
-        except Exception as error:
-            raise evaluation.EnvironmentFailure(
-                f"{self.names[index]} cannot be made anew: {type(error).__name__}: {error}"
-            ) from error
+        def failed(line: str) -> None:
+            self.failures.assign_add(1)
+            say(f"{line}, {int(self.failures)} in all")
+
+        return self.sources[number % len(self.sources)].run_episodes(policy, seeds, failed)
 
     def identity(self) -> dict:
         """Returns what must not change within a run; of several tasks, lists."""
-        repeats = [env.action_repeat for env in self.envs]
+        observations = sorted(self.envs[0].observation_spec())
+        by_task = {
+            "task": self.names,
+            "action_repeat": [env.action_repeat for env in self.envs],
+            "camera": [env.camera if "image" in observations else None for env in self.envs],
+        }
         return {
-            "task": self.names if self.several else self.names[0],
-            "action_repeat": repeats if self.several else repeats[0],
-            "observations": sorted(self.envs[0].observation_spec()),
+            **{key: value if self.several else value[0] for key, value in by_task.items()},
+            "observations": observations,
         }
 
     def observe(self, number: int, episode: replay.Episode) -> None:
@@ -162,8 +142,8 @@ class Tasks:
 
     def close(self) -> None:
         """Closes the environments."""
-        for env in self.envs:
-            env.close()
+        for source in self.sources:
+            source.close()
 
 
 def checked(task: str | Sequence[str]) -> list[str]:

@@ -1,11 +1,10 @@
 """Training: Algorithm 1 of the paper; the acts it is made of are in `runs`."""
 
-import pathlib
 from collections.abc import Sequence
 
 import gin
 
-from planet_tf import config, devices, runs
+from planet_tf import config, devices, paths, runs
 
 
 @gin.configurable(module="planet_tf", denylist=["root_dir"])
@@ -61,10 +60,9 @@ def train(
     """
     with config.config_errors():
         config.check_training(locals())
+        root = paths.for_tensorflow(root_dir)
         devices.choose(device)
-        run = runs.Run(
-            pathlib.Path(root_dir), task, seed, batch_size, chunk_length, jit_compile, environments
-        )
+        run = runs.Run(root, task, seed, batch_size, chunk_length, jit_compile, environments)
         run.open(episodes)
 
     with run.saved_if_stopped():

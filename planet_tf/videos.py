@@ -1,13 +1,14 @@
 """Frames side by side, with captions, and videos of them."""
 
+import argparse
 import io
-import pathlib
+import os
 from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from planet_tf import config, files
+from planet_tf import config, files, paths
 
 SIZE = 256
 """Pixels that frames are enlarged to, as far as whole times go."""
@@ -62,13 +63,28 @@ def gif(frames: np.ndarray, fps: float) -> bytes:
     return out.getvalue()
 
 
-def check_path(path: str) -> None:
+def fps(text: str) -> float:
+    """Reads frames per second: 0.1 to 100, what GIFs can hold.
+
+    Raises:
+      ArgumentTypeError: for another number, or none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number from 0.1 to 100, got {text}")
+    return value
+
+
+def check_path(path: str | os.PathLike) -> None:
     """Checks that a video can be written, before the work of making one.
 
     Raises:
       ConfigError: for a kind that is not .mp4 or .gif, a missing directory, or a missing library.
     """
-    target = pathlib.Path(path)
+    target = paths.expanded(path)
     if target.suffix not in (".mp4", ".gif"):
         raise config.ConfigError(f"{path}: a video's name must end in .mp4 or .gif")
     if not target.resolve().parent.is_dir():
@@ -82,7 +98,7 @@ def check_path(path: str) -> None:
             ) from error
 
 
-def write(path: str, frames: np.ndarray, fps: float) -> None:
+def write(path: str | os.PathLike, frames: np.ndarray, fps: float) -> None:
     """Writes uint8 [T, H, W, 3] as .mp4 or .gif.
 
     Raises:
@@ -90,10 +106,11 @@ def write(path: str, frames: np.ndarray, fps: float) -> None:
       StorageError: if it cannot be written.
     """
     check_path(path)
-    with files.writing(path):
-        if path.endswith(".gif"):
-            pathlib.Path(path).write_bytes(gif(frames, fps))
+    target = paths.expanded(path)
+    with files.writing(target):
+        if target.suffix == ".gif":
+            target.write_bytes(gif(frames, fps))
             return
         import imageio.v3
 
-        imageio.v3.imwrite(path, frames, plugin="FFMPEG", fps=fps, macro_block_size=1)
+        imageio.v3.imwrite(target, frames, plugin="FFMPEG", fps=fps, macro_block_size=1)

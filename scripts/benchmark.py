@@ -10,7 +10,7 @@ from planet_tf import quiet
 
 quiet.libraries()
 
-from planet_tf import benchmark, config, devices  # noqa: E402
+from planet_tf import benchmark, config, devices, paths  # noqa: E402
 
 _GIN = pathlib.Path(__file__).resolve().parents[1] / "gin"
 _JIT = {"on": True, "off": False, "auto": None}
@@ -42,12 +42,19 @@ def _flags() -> argparse.Namespace:
         metavar="UPDATES",
         help="also time a whole cycle of so many updates and an episode (the algorithm's: 100)",
     )
-    parser.add_argument("--json", metavar="FILE", help="writes the figures there too")
-    parser.add_argument("--profile", metavar="DIR", help="writes a trace for TensorBoard there")
+    parser.add_argument(
+        "--json", type=paths.expanded, metavar="FILE", help="writes the figures there too"
+    )
+    parser.add_argument(
+        "--profile",
+        type=paths.expanded,
+        metavar="DIR",
+        help="writes a trace for TensorBoard there",
+    )
     flags = parser.parse_args()
     if flags.repeats < 1 or flags.cycle < 0:
         parser.error("--repeats must be at least 1, --cycle at least 0")
-    if flags.json and not pathlib.Path(flags.json).resolve().parent.is_dir():
+    if flags.json and not flags.json.resolve().parent.is_dir():
         parser.error(f"--json={flags.json}: no such directory; make it first")
     return flags
 
@@ -67,7 +74,7 @@ def main() -> int:
             _JIT[flags.jit],
             flags.repeats,
             flags.cycle,
-            flags.profile,
+            flags.profile and str(flags.profile),
         )
     except config.ConfigError as error:
         print(f"error: {config.message(error)}", file=sys.stderr)
@@ -76,7 +83,7 @@ def main() -> int:
     print(benchmark.table(parts))
     if flags.json:
         figures = {"matmul_gflops": rate / 1e9, "parts": [dataclasses.asdict(p) for p in parts]}
-        pathlib.Path(flags.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        flags.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

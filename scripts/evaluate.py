@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import pathlib
 import sys
 
 from planet_tf import quiet
@@ -12,7 +11,7 @@ quiet.libraries()
 import numpy as np  # noqa: E402
 import tqdm  # noqa: E402
 
-from planet_tf import config, evaluation, files, imagination, trained, videos  # noqa: E402
+from planet_tf import config, evaluation, files, imagination, paths, trained, videos  # noqa: E402
 
 
 def _flags() -> argparse.Namespace:
@@ -35,14 +34,19 @@ def _flags() -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="a setting other than the run's, such as cem.horizon=24; may be repeated",
     )
-    parser.add_argument("--json", metavar="FILE", help="writes the figures there too")
+    parser.add_argument(
+        "--json", type=paths.expanded, metavar="FILE", help="writes the figures there too"
+    )
     parser.add_argument(
         "--video",
+        type=paths.expanded,
         metavar="FILE",
         help="writes the first episode as .mp4 or .gif; of a run with images beside what its model "
         "reconstructs, and what it imagines after 5 frames from the actions alone",
     )
-    parser.add_argument("--fps", type=float, default=15.0, help="frames a second of the video")
+    parser.add_argument(
+        "--fps", type=videos.fps, default=15.0, help="frames per second, 0.1 to 100"
+    )
     parser.add_argument(
         "--size",
         type=int,
@@ -51,38 +55,65 @@ def _flags() -> argparse.Namespace:
         help="side of each picture in the video, as far as whole times of its own go",
     )
     flags = parser.parse_args()
-    if flags.episodes < 1 or flags.seed < 0 or flags.fps <= 0 or flags.size < 1:
-        parser.error("--episodes must be at least 1, --seed at least 0, --fps and --size positive")
-    if flags.json and not pathlib.Path(flags.json).resolve().parent.is_dir():
+    if flags.episodes < 1 or flags.seed < 0 or flags.size < 1:
+        parser.error("--episodes must be at least 1, --seed at least 0, --size positive")
+    if flags.json and not flags.json.resolve().parent.is_dir():
         parser.error(f"--json={flags.json}: no such directory; make it first")
     return flags
 
 
-def _evaluate(flags: argparse.Namespace) -> dict:
+def _evaluate(flags: argparse.Namespace) -> None:
     if flags.video:
         videos.check_path(flags.video)
-    policy, env, run = trained.load(flags.path, flags.task, flags.checkpoint, flags.gin_bindings)
+    policy, source, run = trained.load(flags.path, flags.task, flags.checkpoint, flags.gin_bindings)
+    if flags.video:
+        evaluation.check_picture(source.env)
+    watched = evaluation.Watched(policy, source, pictures=bool(flags.video))
+    failures: list[str] = []
+    episodes: list[dict] = []
     frames: list[np.ndarray] = []
+    error: evaluation.EnvironmentFailure | None = None
     with tqdm.tqdm(total=flags.episodes, unit="episode", disable=None) as bar:
-        watched = evaluation.Watched(policy, env, frames if flags.video else None)
-        episodes = []
+
+        def failed(line: str) -> None:
+            failures.append(line)
+            bar.write(line, file=sys.stderr)
+
         for seed in np.random.SeedSequence(flags.seed).spawn(flags.episodes):
-            episodes += evaluation.run_episodes(env, watched, [seed])
+            try:
+                episodes += source.run_episodes(watched, [seed], failed)
+            except evaluation.EnvironmentFailure as failure:
+                error = failure
+                break
+            if len(episodes) == 1:  # the video's
+                frames, watched.frames = watched.frames or [], None
             bar.update()
             bar.set_postfix_str(f"return {episodes[-1]['reward'].sum():.1f}")
+    if error and not episodes:
+        raise error
+    found = _scores(flags, run.updates if run else policy.get_train_step(), source.env, episodes)
+    found["environment_failures"] = len(failures)
+    found["decision_ms_median"] = 1000 * float(np.median(watched.seconds))
+    found["decision_ms_95"] = 1000 * float(np.percentile(watched.seconds, 95))
+    _report(flags, found)
     if flags.video:
         model = run.agent.world_model if run else None
-        first = np.array(frames[: len(episodes[0]["reward"]) - 1])
-        film = imagination.film(model, episodes[0], first, size=flags.size)
+        film = imagination.film(model, episodes[0], np.array(frames), size=flags.size)
         videos.write(flags.video, film, flags.fps)
+        print(f"video: {flags.video}")
+    if error:
+        raise error
+
+
+def _scores(flags: argparse.Namespace, updates, env, episodes: list[dict]) -> dict:
     score = evaluation.Score(episodes)
     steps = sum(len(episode["reward"]) - 1 for episode in episodes)
     return {
-        "path": flags.path,
+        "path": str(flags.path),
         "task": env.name,
         "seed": flags.seed,
-        "episodes": flags.episodes,
-        "updates": int(run.updates if run else policy.get_train_step()),
+        "episodes": len(episodes),
+        "updates": int(updates),
         "returns": score.returns,
         "mean": score.mean,
         "std": score.std,
@@ -90,30 +121,30 @@ def _evaluate(flags: argparse.Namespace) -> dict:
         "max": max(score.returns),
         "agent_steps": steps,
         "env_steps": steps * env.action_repeat,
-        "decision_ms_median": 1000 * float(np.median(watched.seconds)),
-        "decision_ms_95": 1000 * float(np.percentile(watched.seconds, 95)),
     }
+
+
+def _report(flags: argparse.Namespace, found: dict) -> None:
+    """Prints the scores and writes them, before anything that may go wrong with a video."""
+    print(
+        "{task}, {episodes} episodes, seed {seed}: return {mean:.1f} (std {std:.1f}, "
+        "min {min:.1f}, max {max:.1f}) in {env_steps} env steps; a decision takes "
+        "{decision_ms_median:.1f} ms (median; 95 %: {decision_ms_95:.1f} ms)".format(**found)
+    )
+    if flags.json:
+        with files.written_whole(flags.json) as out:
+            out.write(json.dumps(found, indent=1).encode() + b"\n")
+        print(f"json: {flags.json}")
 
 
 def main() -> int:
     """Parses the flags, evaluates and prints; returns the exit status."""
     flags = _flags()
     try:
-        found = _evaluate(flags)
-        if flags.json:
-            with files.written_whole(flags.json) as out:
-                out.write(json.dumps(found, indent=1).encode() + b"\n")
+        _evaluate(flags)
     except (config.ConfigError, evaluation.EnvironmentFailure, files.StorageError) as error:
         print(f"error: {config.message(error)}", file=sys.stderr)
         return 2 if isinstance(error, config.ConfigError) else 1
-    print(
-        "{task}, {episodes} episodes, seed {seed}: return {mean:.1f} (std {std:.1f}, "
-        "min {min:.1f}, max {max:.1f}) in {env_steps} env steps; a decision takes "
-        "{decision_ms_median:.1f} ms (median; 95 %: {decision_ms_95:.1f} ms)".format(**found)
-    )
-    for what in ("json", "video"):
-        if getattr(flags, what):
-            print(f"{what}: {getattr(flags, what)}")
     return 0
 
 

@@ -1,14 +1,13 @@
 """Exports a run's policy as a SavedModel: at any checkpoint, with a planner of another size."""
 
 import argparse
-import pathlib
 import sys
 
 from planet_tf import quiet
 
 quiet.libraries()
 
-from planet_tf import config, export, files, trained  # noqa: E402
+from planet_tf import config, export, files, paths, trained  # noqa: E402
 
 
 def _flags() -> argparse.Namespace:
@@ -18,7 +17,9 @@ def _flags() -> argparse.Namespace:
         "--gin_bindings=cem.candidates=50; the run itself exports runs/NAME/policy as it trains",
     )
     parser.add_argument("root_dir", help="the run's directory")
-    parser.add_argument("out", help="the SavedModel's; an exported policy there is replaced")
+    parser.add_argument(
+        "out", type=paths.expanded, help="the SavedModel's; an exported policy there is replaced"
+    )
     parser.add_argument("--checkpoint", type=int, help="its number (default: the newest)")
     parser.add_argument(
         "--gin_bindings",
@@ -36,12 +37,12 @@ def _flags() -> argparse.Namespace:
 
 
 def _export(flags: argparse.Namespace) -> None:
-    out = pathlib.Path(flags.out)
+    out = flags.out
     if out.exists() and not (out / "policy_specs.pbtxt").is_file():
         raise config.ConfigError(f"{out} is there, and is no exported policy: name another place")
     run = trained.load_run(flags.root_dir, flags.checkpoint, flags.gin_bindings)
-    agent = run.agent
-    export.export_policy(agent.policy, out, agent.train_step_counter, flags.jit_compile)
+    step, identity = run.agent.train_step_counter, run.identity()
+    export.export_policy(run.agent.policy, out, step, flags.jit_compile, identity)
     print(f"{out}: the policy of update {run.updates}")
 
 

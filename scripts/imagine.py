@@ -1,7 +1,6 @@
 """Shows what a run's model imagines: pictures, a video and errors of an open-loop prediction."""
 
 import argparse
-import os
 import pathlib
 import sys
 
@@ -11,7 +10,17 @@ quiet.libraries()
 
 from PIL import Image  # noqa: E402
 
-from planet_tf import config, curves, figures, files, imagination, replay, trained, videos  # noqa: E402
+from planet_tf import (  # noqa: E402
+    config,
+    curves,
+    figures,
+    files,
+    imagination,
+    paths,
+    replay,
+    trained,
+    videos,
+)
 
 
 def _flags() -> argparse.Namespace:
@@ -20,10 +29,11 @@ def _flags() -> argparse.Namespace:
         epilog="example: python scripts/imagine.py runs/cartpole_swingup-cpu --out=swingup; the "
         "model sees the first frames of an episode, the rest is predicted from the actions alone",
     )
-    parser.add_argument("root_dir", help="the run's directory")
+    parser.add_argument("root_dir", type=paths.expanded, help="the run's directory")
     parser.add_argument("--checkpoint", type=int, help="its number (default: the newest)")
     parser.add_argument(
         "--episode",
+        type=paths.expanded,
         metavar="FILE.npz",
         help="of the run's episodes/ (default: the newest held-out one)",
     )
@@ -34,7 +44,9 @@ def _flags() -> argparse.Namespace:
         default=45,
         help="steps predicted in strip and errors; in the video: all",
     )
-    parser.add_argument("--fps", type=float, default=15.0, help="frames a second of the video")
+    parser.add_argument(
+        "--fps", type=videos.fps, default=15.0, help="frames per second, 0.1 to 100"
+    )
     parser.add_argument(
         "--size",
         type=int,
@@ -44,13 +56,14 @@ def _flags() -> argparse.Namespace:
     )
     parser.add_argument(
         "--out",
+        type=paths.expanded,
         metavar="PREFIX",
         help="where PREFIX-strip.png, PREFIX-errors.png and PREFIX.gif go (default: "
         "ROOT_DIR/imagination)",
     )
     flags = parser.parse_args()
-    if flags.context < 1 or flags.steps < 1 or flags.fps <= 0 or flags.size < 1:
-        parser.error("--context and --steps must be at least 1, --fps and --size positive")
+    if flags.context < 1 or flags.steps < 1 or flags.size < 1:
+        parser.error("--context and --steps must be at least 1, --size positive")
     return flags
 
 
@@ -62,31 +75,40 @@ def _newest(directory: pathlib.Path) -> pathlib.Path:
 
 
 def _imagine(flags: argparse.Namespace) -> list[str]:
-    root = pathlib.Path(flags.root_dir)
-    prefix = flags.out or os.fspath(root / "imagination")
+    root = flags.root_dir
+    prefix = flags.out or root / "imagination"
     written = [f"{prefix}-errors.png", f"{prefix}-errors.svg"]
     figures.check_path(written[0])
     if flags.out:
         videos.check_path(f"{prefix}.gif")
     run = trained.load_run(root, flags.checkpoint)
     model = run.agent.world_model
-    path = pathlib.Path(flags.episode) if flags.episode else _newest(root / "episodes" / "heldout")
+    path = flags.episode or _newest(root / "episodes" / "heldout")
     with config.config_errors():
         episode = replay.read_episode(path, run.agent.training_data_spec)
-    chunks = imagination.windows(episode, flags.context + flags.steps)
-    prediction = model.predict(chunks, flags.context, imagination.SEED)
+    frames = len(episode["reward"])  # at least 2
+    length, context = min(flags.context + flags.steps, frames), min(flags.context, frames - 1)
+    if length < flags.context + flags.steps:
+        print(
+            f"{path.name} has {frames} frames: {context} are seen, {length - context} predicted",
+            file=sys.stderr,
+        )
+    chunks = imagination.windows(episode, length)
+    prediction = model.predict(chunks, context, imagination.SEED)
     found = imagination.errors(prediction, chunks["reward"])
-    title = f"{run.tasks.names[0]}, update {run.updates}: open loop after {flags.context} steps"
+    # Of several tasks the episode's file does not say which one it is of.
+    what = f"{root.name}, {path.stem}" if run.tasks.several else run.tasks.names[0]
+    title = f"{what}, update {run.updates}: open loop after {context} steps"
     figures.draw_errors(
         {name: value.numpy() for name, value in found.items()},
         imagination.ERRORS,
-        flags.context,
+        context,
         written[0],
         title,
     )
     if model.reads == "image":
-        whole = imagination.predict_episode(model, episode, flags.context)
-        shown = {key: value[: flags.context + flags.steps] for key, value in whole.items()}
+        whole = imagination.predict_episode(model, episode, context)
+        shown = {key: value[:length] for key, value in whole.items()}
         with files.written_whole(f"{prefix}-strip.png") as out:
             Image.fromarray(imagination.strip(shown)).save(out, "PNG")
         film = imagination.difference_film(whole, flags.size)

@@ -24,7 +24,8 @@ def test_a_shipped_policy_acts(path):
     score = json.loads((path / "score.json").read_text())
     assert score["episodes"] == len(score["returns"]) == 10
     np.testing.assert_allclose(score["mean"], np.mean(score["returns"]))
-    policy, env, _ = trained.load(path / "policy")
+    policy, source, _ = trained.load(path / "policy")
+    env = source.env
     assert env.name == score["task"]
     if env.name == "dot_goal":  # quick, and so forgiving that another machine's rounding is nothing
         (episode,) = evaluation.run_episodes(env, policy, np.random.SeedSequence(0).spawn(1))

@@ -17,10 +17,12 @@ def seeds(count):
 def test_a_run_and_its_export_act_alike(toy_run, checkpoint):
     before = {path: path.stat().st_mtime_ns for path in toy_run.rglob("*")}
     gin.bind_parameter("cem.candidates", 999)  # the run's own settings take its place
-    policy, env, run = trained.load(toy_run)
+    policy, source, run = trained.load(toy_run)
+    env = source.env
     assert gin.query_parameter("cem.candidates") == 20
     assert (env.name, run.updates) == ("dot_goal", 6)
-    exported, its_env, nothing = trained.load(toy_run / "policy")
+    exported, its_source, nothing = trained.load(toy_run / "policy")
+    its_env = its_source.env
     assert nothing is None and its_env.name == "dot_goal"
     one, two = (
         evaluation.run_episodes(e, p, seeds(1))[0] for e, p in ((env, policy), (its_env, exported))
@@ -49,25 +51,33 @@ def test_what_is_no_run_is_said(toy_run, tmp_path):
 
 def test_an_exported_policy_alone_needs_its_task(toy_run, tmp_path):
     shutil.copytree(toy_run / "policy", tmp_path / "policy")
+    (tmp_path / "policy" / "run.json").unlink()
     with pytest.raises(config.ConfigError, match="--task"):
         trained.load(tmp_path / "policy")
-    _, env, _ = trained.load(tmp_path / "policy", "dot_goal")
+    env = trained.load(tmp_path / "policy", "dot_goal").source.env
     assert (env.name, env.action_repeat) == ("dot_goal", 1)
     with pytest.raises(config.ConfigError, match="did you mean 'dot_goal'"):
         trained.load(tmp_path / "policy", "dot_gaol")
     with pytest.raises(config.ConfigError, match="cheetah_run does not fit the policy"):
         trained.load(tmp_path / "policy", "cheetah_run")
-    (tmp_path / "run.json").write_text(json.dumps({"task": "dot_goal", "action_repeat": 2}))
-    _, env, _ = trained.load(tmp_path / "policy")
-    assert env.action_repeat == 2
-    _, env, _ = trained.load(tmp_path / "policy", "cartpole_swingup")  # one action of its two
+    with pytest.raises(config.ConfigError, match="cartpole_swingup does not fit the policy"):
+        trained.load(tmp_path / "policy", "cartpole_swingup")
+    several = {"task": ["dot_goal", "cartpole_swingup"], "action_repeat": [2, 8]}
+    (tmp_path / "policy" / "run.json").write_text(json.dumps(several))
+    with pytest.raises(config.ConfigError, match="--task: dot_goal, cartpole_swingup"):
+        trained.load(tmp_path / "policy")
+    assert trained.load(tmp_path / "policy", "dot_goal").source.env.action_repeat == 2
+    env = trained.load(tmp_path / "policy", "cartpole_swingup").source.env  # one action of its two
     assert env.action_spec().shape == (2,) and env.action_repeat == 8
 
 
 def test_a_watched_policy_is_timed_and_pictures_are_taken():
-    env, frames = environments.load("dot_goal", observations=("state",)), []
-    watched = evaluation.Watched(evaluation.UniformPolicy(env), env, frames)
-    (episode,) = evaluation.run_episodes(env, watched, seeds(1))
+    source = evaluation.EnvironmentSource(
+        lambda: environments.load("dot_goal", observations=("state",))
+    )
+    watched = evaluation.Watched(evaluation.UniformPolicy(source.env), source, pictures=True)
+    (episode,) = evaluation.run_episodes(source.env, watched, seeds(1))
+    frames = watched.frames
     assert len(frames) == len(watched.seconds) == len(episode["reward"]) - 1 == 50
     assert frames[0].shape == (64, 64, 3) and min(watched.seconds) > 0
     assert len(np.unique(np.array(frames).reshape(50, -1), axis=0)) > 40

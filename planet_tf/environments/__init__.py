@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ACTION_REPEAT = 4  # for the tasks that the paper does not name
 
-# The paper's tasks: dm_control domain, task, action repeat. All are seen through camera 0.
+# The paper's tasks: dm_control domain, task, action repeat.
 _PAPER = {
     "cheetah_run": ("cheetah", "run", 4),
     "cartpole_balance": ("cartpole", "balance", 8),
@@ -31,6 +31,10 @@ _PAPER = {
     "walker_walk": ("walker", "walk", 2),
 }
 _TOY = "dot_goal"
+
+# Cameras of the suite's tasks, by name or domain, where the first one hardly shows the body:
+# quadruped's is far away, lqr's looks past the masses, dog_fetch's is in the ball.
+_CAMERAS = {"dog_fetch": 2, "lqr": 1, "quadruped": 2}
 
 OBSERVATIONS = ("image", "state")
 """What an environment may show: its picture, and the task's own observations as one vector."""
@@ -74,6 +78,7 @@ def load(
     action_repeat: int | None = None,
     count: int = 1,
     observations: Sequence[str] = ("image",),
+    camera: int | str | None = None,
 ) -> TaskEnvironment | EnvironmentProcesses:
     """Makes a TF-Agents PyEnvironment.
 
@@ -81,10 +86,10 @@ def load(
     float32 [A] in [-1, 1], rewards float32, summed over the action repeat. See TaskEnvironment for
     the rest.
 
-    A name 'module:function', such as 'robots.arm:make', is one's own: the module is imported and
-    its function called as `function(seed=, observations=)`, with `action_repeat=` too unless that
-    is None; it has to return a TaskEnvironment. Processes import the module anew; what gin binds to
-    the function does not reach them.
+    A name 'module:function', such as 'robots.arm:make', is a custom task: the module is imported
+    and its function called as `function(seed=, observations=)`, with `action_repeat=` and `camera=`
+    too unless they are None; it has to return a TaskEnvironment. Processes import the module again;
+    what gin binds to the function does not reach them.
 
     Args:
       name: one of `names()`, any `domain_task` of dm_control's suite, or 'module:function'.
@@ -96,10 +101,13 @@ def load(
       observations: 'image', 'state' or both. The state is what the task itself observes, such as
         positions and velocities. Without 'image' nothing is rendered unless `render` is called, and
         no rendering backend is needed.
+      camera: index or name of the camera that draws the picture. None: the function's own default;
+        a dm_control task's first one, or another that shows its body (quadruped, lqr, dog_fetch).
 
     Raises:
-      ValueError: if the name is unknown, there are no such observations, the action repeat does not
-        fit into an episode, or one's own function makes something else than it was asked for.
+      ValueError: if the name is unknown, there are no such observations or camera, the action
+        repeat does not fit into an episode, or a custom function makes something else than it was
+        asked for.
       RenderingError: if images are to be observed and no rendering backend works (dot_goal needs
         none).
       WorkerError: if a process cannot make its environment.
@@ -111,14 +119,18 @@ def load(
 
         if needs_rendering(name, observations):
             rendering.choose()  # once, for all processes
-        return processes.EnvironmentProcesses(name, count, action_repeat, seed, observations)
+        return processes.EnvironmentProcesses(
+            name, count, action_repeat, seed, observations, camera
+        )
     if name == _TOY:
+        if camera is not None:
+            raise ValueError(f"{name} has one view: load_environment.camera must be None")
         from planet_tf.environments.dot_goal import DotGoal
 
         repeat = 1 if action_repeat is None else action_repeat
         return DotGoal(seed=seed, action_repeat=repeat, observations=observations)
     if _is_own(name):
-        return _make_own(name, seed, action_repeat, observations)
+        return _make_own(name, seed, action_repeat, observations, camera)
     domain, task, repeat = _task(name)
     from planet_tf.environments import dm_control_environment
 
@@ -128,6 +140,7 @@ def load(
         seed=seed,
         action_repeat=repeat if action_repeat is None else action_repeat,
         observations=observations,
+        camera=_CAMERAS.get(name, _CAMERAS.get(domain, 0)) if camera is None else camera,
     )
 
 
@@ -196,15 +209,19 @@ def _maker(name: str) -> Callable[..., TaskEnvironment]:
 
 
 def _make_own(
-    name: str, seed: int | None, action_repeat: int | None, observations: Sequence[str]
+    name: str,
+    seed: int | None,
+    action_repeat: int | None,
+    observations: Sequence[str],
+    camera: int | str | None,
 ) -> TaskEnvironment:
     """Calls the function of a name 'module:function', and checks what it returns."""
     from planet_tf.environments.task_environment import TaskEnvironment
 
     make = _maker(name)
-    settings = {"seed": seed, "observations": tuple(observations)}
-    if action_repeat is not None:
-        settings["action_repeat"] = action_repeat
+    settings: dict[str, object] = {"seed": seed, "observations": tuple(observations)}
+    optional = {"action_repeat": action_repeat, "camera": camera}
+    settings |= {key: value for key, value in optional.items() if value is not None}
     try:
         inspect.signature(make).bind(**settings)
     except TypeError as error:
@@ -212,21 +229,24 @@ def _make_own(
             f"environment {name!r}: {error}; it is called as {name.partition(':')[2]}"
             f"({', '.join(f'{key}={value!r}' for key, value in settings.items())})"
         ) from error
-    env = make(**settings)
+    try:
+        env = make(**settings)
+    except ValueError as error:
+        raise ValueError(f"environment {name!r}: {error}") from error
     if not isinstance(env, TaskEnvironment):
         raise ValueError(
             f"environment {name!r}: the function must return a TaskEnvironment, got {env!r}; "
             "DmControlEnvironment makes one of a dm_control environment, TfAgentsEnvironment of "
             "TF-Agents'"
         )
-    if set(env.observation_spec()) != set(observations) or action_repeat not in (
-        None,
-        env.action_repeat,
+    shown = tuple(env.observation_spec())
+    returned = {"action_repeat": env.action_repeat, "camera": env.camera}
+    if set(shown) != set(observations) or any(
+        value not in (None, returned[key]) for key, value in optional.items()
     ):
         raise ValueError(
             f"environment {name!r}: asked for {settings}, the function returned an environment of "
-            f"action_repeat {env.action_repeat} that shows {tuple(env.observation_spec())}: pass "
-            "on what it is called with"
+            f"{returned} that shows {shown}: pass on what it is called with"
         )
     env.name = name
     return env

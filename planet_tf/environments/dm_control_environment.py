@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,8 +23,9 @@ def load_task(
     seed: int | None,
     action_repeat: int,
     observations: Sequence[str] = ("image",),
+    camera: int | str = 0,
 ) -> DmControlEnvironment:
-    """Makes the environment of one task of dm_control's suite, seen through camera 0.
+    """Makes the environment of one task of dm_control's suite.
 
     Args:
       domain: dm_control's domain, such as 'ball_in_cup'.
@@ -31,16 +33,17 @@ def load_task(
       seed: int in [0, 2**32) for all that is random in the task; None: random.
       action_repeat: env steps an agent step.
       observations: 'image', 'state' or both.
+      camera: index or name of one of the model's cameras.
 
     Raises:
-      ValueError: if the action repeat does not fit into an episode.
+      ValueError: if the action repeat does not fit into an episode, or there is no such camera.
       RenderingError: if images are to be observed and no rendering backend works.
     """
     if "image" in observations:
         rendering.choose()  # what is wrong with it shall be said now, not at the first frame
     suite = rendering.import_suite()
     env = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(seed)})
-    return DmControlEnvironment(env, f"{domain}_{task}", action_repeat, observations)
+    return DmControlEnvironment(env, f"{domain}_{task}", action_repeat, observations, camera)
 
 
 def make_rendering_cheap(physics: Any) -> None:
@@ -69,6 +72,7 @@ class DmControlEnvironment(TaskEnvironment):
         name: str,
         action_repeat: int,
         observations: Sequence[str] = ("image",),
+        camera: int | str = 0,
     ):
         """Wraps a dm_control environment, which then belongs to this object.
 
@@ -78,10 +82,11 @@ class DmControlEnvironment(TaskEnvironment):
           name: the name attribute.
           action_repeat: env steps an agent step.
           observations: 'image', 'state' or both.
+          camera: index or name of one of the model's cameras.
 
         Raises:
-          ValueError: if the action repeat does not fit into an episode, or the task has no
-            `random`.
+          ValueError: if the action repeat does not fit into an episode, the task has no `random`,
+            or images are to be observed and there is no such camera.
         """
         if not hasattr(getattr(env, "task", None), "random"):
             raise ValueError(
@@ -93,15 +98,20 @@ class DmControlEnvironment(TaskEnvironment):
         max_env_steps = UNLIMITED_ENV_STEPS if math.isinf(limit) else round(limit)
         size = 0
         if "state" in observations:
-            size = sum(math.prod(part.shape) for part in env.observation_spec().values())
-        super().__init__(name, spec.shape[0], action_repeat, max_env_steps, observations, size)
+            size = sum(math.prod(part.shape) for part in _observation_spec(env).values())
+        super().__init__(
+            name, spec.shape[0], action_repeat, max_env_steps, observations, size, camera
+        )
+        if "image" in observations:
+            _check_camera(name, env.physics.model, camera)
         low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
         high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
         bounded = (low > -_UNBOUNDED) & (high < _UNBOUNDED)
         self._low, self._high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         self._env = env
         self._observation: Mapping[str, Any] = {}  # the task's
-        self._camera: Any = None  # made with the first frame
+        self._renderer: Any = None  # a mujoco.Camera, made with the first frame
+        self._thread = 0  # that the renderer belongs to
         self._closed = False
 
     def seed(self, seed: int) -> None:
@@ -112,10 +122,11 @@ class DmControlEnvironment(TaskEnvironment):
         """Frees the renderer and the simulator; the environment cannot be used any more."""
         if self._closed:
             return
+        if self._renderer is not None:
+            self._check_thread()
+            self._renderer.scene.free()
+            self._renderer = None
         self._closed = True
-        if self._camera is not None:
-            self._camera.scene.free()
-            self._camera = None
         self._env.physics.free()
         self._env.close()
 
@@ -136,12 +147,48 @@ class DmControlEnvironment(TaskEnvironment):
         return np.concatenate(parts).astype(np.float32)
 
     def _draw(self) -> np.ndarray:
-        if self._camera is None:
+        if self._renderer is None:
             backend = rendering.choose()
             from dm_control import mujoco
 
+            physics = self._env.physics
+            _check_camera(self.name, physics.model, self.camera)
             if backend.software:
-                make_rendering_cheap(self._env.physics)
-            self._camera = mujoco.Camera(self._env.physics, IMAGE_SIZE, IMAGE_SIZE, camera_id=0)
+                make_rendering_cheap(physics)
+            self._renderer = mujoco.Camera(physics, IMAGE_SIZE, IMAGE_SIZE, camera_id=self.camera)
+            self._thread = threading.get_ident()
+        self._check_thread()
         # The camera is reused, and so is its buffer (seen upside down): copy.
-        return np.array(self._camera.render(), order="C")
+        return np.array(self._renderer.render(), order="C")
+
+    def _check_thread(self) -> None:
+        """Raises RuntimeError in another thread than the first frame's: OpenGL would fail there."""
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                f"{self.name}: its first frame was rendered in another thread, to which OpenGL "
+                "ties its renderer: load, step and close an environment in one thread"
+            )
+
+
+def _observation_spec(env: Any) -> Mapping[str, Any]:
+    """Returns the spec of the task's observations, which may need a first reset."""
+    random = env.task.random.get_state()
+    env.reset()
+    env.task.random.set_state(random)  # the first episode is the one its seed stands for
+    return env.observation_spec()
+
+
+def _check_camera(name: str, model: Any, camera: int | str | None) -> None:
+    """Raises ValueError if the model has no such camera; the message lists those it has."""
+    names = [model.id2name(i, "camera") or str(i) for i in range(model.ncam)]
+    if not names:
+        raise ValueError(
+            f"{name}: its model has no camera to draw the picture with: add a <camera> to its "
+            "worldbody, or observe ('state',) only"
+        )
+    indices = [] if isinstance(camera, bool) else range(len(names))
+    if camera not in names and camera not in indices:
+        raise ValueError(
+            f"{name}: load_environment.camera must be an index from 0 to {len(names) - 1} or one "
+            f"of {', '.join(map(repr, names))}, got {camera!r}"
+        )

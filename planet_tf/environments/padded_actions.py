@@ -5,6 +5,11 @@ from tf_agents.environments import wrappers
 from tf_agents.specs import array_spec
 
 
+def padded(env, size: int):
+    """Returns an environment whose actions have `size` components: itself if they have."""
+    return env if env.action_spec().shape[0] == size else PaddedActions(env, size)
+
+
 class PaddedActions(wrappers.PyEnvironmentBaseWrapper):
     """Takes actions of `size` components, of which the environment gets the first ones it has.
 

@@ -36,7 +36,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
     spawn, a script that makes these needs `if __name__ == "__main__":`.
 
     Attributes:
-      name, action_repeat, max_steps: as TaskEnvironment's.
+      name, action_repeat, max_steps, camera: as TaskEnvironment's.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
         action_repeat: int | None = None,
         seed: int | None = None,
         observations: Sequence[str] = ("image",),
+        camera: int | str | None = None,
         timeout: float = 60.0,
     ):
         """Starts the processes and waits for all of them.
@@ -56,6 +57,7 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
           action_repeat: env steps an agent step; None: the task's own.
           seed: int >= 0 that decides everything random in all of them; None: random.
           observations: 'image', 'state' or both.
+          camera: index or name of the camera that draws the picture; None: the task's own.
           timeout: seconds that a worker may take for an answer.
 
         Raises:
@@ -66,7 +68,14 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
             raise ValueError(f"{name}: there must be at least 1 environment, got {count!r}")
         super().__init__()
         self.name, self._count, self._timeout = name, count, timeout
-        self._settings = {"action_repeat": action_repeat, "observations": tuple(observations)}
+        # All are made with one seed: where a task draws its model at random, all rows have the same
+        # one, which is also that of a single environment of this seed.
+        self._settings = {
+            "seed": seed,
+            "action_repeat": action_repeat,
+            "observations": tuple(observations),
+            "camera": camera,
+        }
         self._seeds: list[int | None] = [None] * count
         self._workers: list[_Worker] = []
         self.restart()
@@ -109,7 +118,8 @@ class EnvironmentProcesses(py_environment.PyEnvironment):
             for row in range(self._count):
                 self._workers.append(_Worker(row, self.name, self._settings))
             made = [worker.receive(START_TIMEOUT) for worker in self._workers]
-        self.action_repeat, self.max_steps, self._observation_spec, self._action_spec = made[0]
+        self.action_repeat, self.max_steps, self.camera, *specs = made[0]
+        self._observation_spec, self._action_spec = specs
 
     def close(self) -> None:
         """Ends all processes; only `restart` can be called then."""
@@ -207,7 +217,7 @@ def _work(pipe: connection.Connection, name: str, settings: dict[str, Any]) -> N
         try:
             with environments.load(name, **settings) as env:
                 specs = env.observation_spec(), env.action_spec()
-                pipe.send(((env.action_repeat, env.max_steps, *specs), None))
+                pipe.send(((env.action_repeat, env.max_steps, env.camera, *specs), None))
                 while True:
                     act, argument = pipe.recv()
                     if act == "reset" and argument is not None:

@@ -32,6 +32,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
       name: what `load` calls it.
       action_repeat: env steps an agent step.
       max_steps: agent steps an episode, unless the task terminates before.
+      camera: index or name of the camera that draws the picture; None: the task has one view.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         max_env_steps: int,
         observations: Sequence[str] = ("image",),
         state_size: int = 0,
+        camera: int | str | None = None,
     ):
         """Initializes what the subclasses share.
 
@@ -52,6 +54,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
           max_env_steps: the time limit in env steps; what does not fill an agent step is left out.
           observations: 'image', 'state' or both.
           state_size: N; not needed without 'state'.
+          camera: index or name of the camera that draws the picture; None: the task has one view.
 
         Raises:
           ValueError: if action_repeat is not a whole number from 1 to max_env_steps.
@@ -62,7 +65,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
                 f"{name}: action_repeat must be a whole number from 1 to {max_env_steps} (the "
                 f"env steps of an episode), got {action_repeat!r}"
             )
-        self.name = name
+        self.name, self.camera = name, camera
         self.action_repeat = int(action_repeat)
         self.max_steps = max_env_steps // self.action_repeat
         self._steps = 0
@@ -136,7 +139,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         total, end = 0.0, None
         for _ in range(self.action_repeat):
             reward, end = self._advance(action)
-            total += reward
+            total += self._scalar(reward)
             if end is not None:
                 break
         if not np.isfinite(total):
@@ -148,6 +151,16 @@ class TaskEnvironment(py_environment.PyEnvironment):
         if end is None:
             return ts.transition(observation, np.float32(total), np.float32(1.0))
         return ts.truncation(observation, np.float32(total), np.float32(end))
+
+    def _scalar(self, reward) -> float:
+        """Returns a reward as a float; an array of one element counts as its element."""
+        try:
+            (value,) = np.asarray(reward, np.float64).ravel()
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.name}: the reward must be one number, got {reward!r}"
+            ) from error
+        return float(value)
 
     def _observe(self) -> dict[str, np.ndarray]:
         observation: dict[str, np.ndarray] = {}

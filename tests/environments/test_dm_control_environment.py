@@ -125,7 +125,7 @@ def test_nothing_is_rendered_where_only_the_state_is_observed(monkeypatch):
     monkeypatch.setattr(rendering, "choose", choose)
     env = environments.load("acrobot_swingup", seed=0, observations=("state",))
     utils.validate_py_environment(env, episodes=1)
-    assert env._camera is None and asked == []
+    assert env._renderer is None and asked == []
     with pytest.raises(rendering.RenderingError):
         env.render()
     monkeypatch.undo()
@@ -260,7 +260,10 @@ def test_a_task_without_time_limit_gets_one():
 class Scripted(dm_env.Environment):
     """Pays 1, 2, 3, ... and terminates after `length` env steps with the given discount."""
 
-    task = types.SimpleNamespace(random=None)
+    task = types.SimpleNamespace(random=np.random.RandomState(0))
+    physics = types.SimpleNamespace(
+        model=types.SimpleNamespace(ncam=1, id2name=lambda number, kind: "fixed")
+    )
 
     def __init__(self, length=1000, discount=1.0, limit=None):
         self.taken, self.length, self.discount, self.count = [], length, discount, 0

@@ -95,7 +95,7 @@ def test_processes_make_it_too():
             {"action_repeat": 2},
             r"unexpected keyword argument 'action_repeat'; it is called as make_nothing\(seed=None",
         ),
-        ("own_tasks:always_twice", {"action_repeat": 3}, "'action_repeat': 3.* action_repeat 2"),
+        ("own_tasks:always_twice", {"action_repeat": 3}, "'action_repeat': 3.*'action_repeat': 2"),
         ("own_tasks:always_pictures", {"observations": ("state",)}, r"shows \('image',\): pass on"),
     ],
 )
