@@ -12,13 +12,13 @@ NOTEBOOK = notebooks/planet.ipynb
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow test-faults doctor bench figures table notebook lint \
- format clean
+.PHONY: help setup preflight train test test-slow test-faults doctor bench figures table notebook \
+ docs lint format clean
 
 help:  ## lists the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(INSTALLED)  ## makes the virtual environment in .venv and installs the pinned packages
+setup: $(INSTALLED)  ## creates the virtual environment in .venv and installs the pinned packages
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: planet_tf needs Python 3.10 or 3.11; install one, or\
@@ -31,52 +31,52 @@ $(INSTALLED): setup.cfg pyproject.toml
 preflight: $(INSTALLED)
 	$(BIN)/python -m planet_tf.environments.rendering
 
-train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=... for another)
-	$(BIN)/python scripts/train.py --gin_file=gin/$(TASK).gin --gin_file=gin/cpu.gin
+train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=... for another task)
+	$(BIN)/planet-tf train --gin_file=$(TASK).gin --gin_file=cpu.gin
 
-test: preflight  ## passes the tests (the fast ones), in two processes
+test: preflight  ## runs the tests (the fast ones) in two processes
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
-test-slow: preflight  ## passes the learning tests: the toy task, three seeds, from pixels
+test-slow: preflight  ## runs the learning tests: the toy task, three seeds, from pixels
 	$(BIN)/python -m pytest -m slow
 
-test-faults: preflight  ## passes the tests of kills, full disks and long runs
+test-faults: preflight  ## runs the tests of kills, full disks and long runs
 	$(BIN)/python -m pytest -m faults
 
-doctor: $(INSTALLED)  ## says if this machine is set up right, and how long `make train` would take
-	$(BIN)/python scripts/doctor.py --gin_file=gin/$(TASK).gin --gin_file=gin/cpu.gin
+doctor: $(INSTALLED)  ## checks this machine, and estimates how long `make train` takes
+	$(BIN)/planet-tf doctor --gin_file=$(TASK).gin --gin_file=cpu.gin
 
 bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
-	$(BIN)/python scripts/benchmark.py
+	$(BIN)/planet-tf bench
 
-figures: $(INSTALLED)  ## draws the README's figures anew, from the CSVs in results/
-	$(BIN)/python scripts/plot.py results/cartpole_swingup-cpu-seed*.csv --x=minutes --reference \
+figures: $(INSTALLED)  ## redraws the figures of README and docs from the CSVs in results/
+	$(BIN)/planet-tf plot results/cartpole_swingup-cpu-seed*.csv --x=minutes --reference \
 	 --out=results/cartpole_swingup-cpu.png \
-	 --title='Cartpole swingup from pixels, one CPU core a run' \
+	 --title='Cartpole swingup from pixels, one CPU core per run' \
 	 --labels 'cartpole_swingup-cpu=evaluations, without noise'
-ifneq ($(strip $(LATENT_MODELS)),)
-	$(BIN)/python scripts/plot.py $(LATENT_MODELS) --out=results/latent_models.png \
+	$(BIN)/planet-tf plot $(LATENT_MODELS) --out=docs/images/latent_models.png \
 	 --title='Cartpole swingup from its state: latent models'
-else
-	@echo "skipped: results/latent_models.png, there is no CSV in results/latent_models"
-endif
 
-table: $(INSTALLED)  ## prints how far the runs in results/ have come, beside the paper's scores
-	@$(BIN)/python scripts/plot.py results/*.csv $(LATENT_MODELS) --table
+table: $(INSTALLED)  ## prints the results in results/ next to the paper's scores
+	@$(BIN)/planet-tf plot results/*.csv $(LATENT_MODELS) --table
 
-notebook: preflight  ## executes notebooks/planet.ipynb in place, in minutes
+notebook: preflight  ## re-executes notebooks/planet.ipynb in place, in minutes
 	$(BIN)/python -c "import nbclient, nbformat; notebook = nbformat.read('$(NOTEBOOK)', 4); \
 	 nbclient.NotebookClient(notebook, record_timing=False).execute(); \
 	 nbformat.write(notebook, '$(NOTEBOOK)')"
+
+docs: $(INSTALLED)  ## generates docs/configuration.md, and builds the documentation in site/
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict --quiet
 
 lint: $(INSTALLED)  ## checks style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)  ## mends style
+format: $(INSTALLED)  ## fixes style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## removes the virtual environment and caches, not the runs
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache *.egg-info build site

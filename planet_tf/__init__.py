@@ -1,11 +1,48 @@
 """PlaNet (Hafner et al. 2019) for TensorFlow 2, Keras and TF-Agents.
 
-The modules, from the ground up: `quiet`, `config`, `images`, `convolutions`, `networks`,
-`latent_cell`, `rssm`, `losses`, `world_model`, `planners`, `policy`, `agent`, `environments`,
-`files`, `replay`, `checkpoints`, `videos`, `summaries`, `imagination`, `evaluation`, `export`,
-`tasks`, `devices`, `signals`, `run_lock`, `run_directory`, `runs`, `training`, `trained`,
-`benchmark`, `estimates`, `doctor`, `curves`, `aggregation`, `figures`. Nothing heavy is imported
-here: `import planet_tf` is free.
+    import planet_tf
+
+    planet_tf.configure(["cartpole_swingup.gin", "cpu.gin"], ["train.episodes = 40"])
+    planet_tf.train("runs/swingup")
+    policy = planet_tf.load_policy("runs/swingup/policy")  # a TF-Agents PyPolicy
+
+The packages, in the order in which data flows through them: `environments`, `models`, `planning`,
+`agents`, `experience`, `training`, `analysis`, `machine`, `cli`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from planet_tf.agents import PlanetAgent
+    from planet_tf.config import parse as configure
+    from planet_tf.environments import load as load_environment
+    from planet_tf.models import WorldModel
+    from planet_tf.training import load_policy, train
+
 __version__ = "0.1.0"
+__all__ = [
+    "PlanetAgent",
+    "WorldModel",
+    "configure",
+    "load_environment",
+    "load_policy",
+    "train",
+]
+
+# Imported when they are first used: TensorFlow takes seconds.
+_PLACES = {
+    "PlanetAgent": ("agents", "PlanetAgent"),
+    "WorldModel": ("models", "WorldModel"),
+    "configure": ("config", "parse"),
+    "load_environment": ("environments", "load"),
+    "load_policy": ("training", "load_policy"),
+    "train": ("training", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'planet_tf' has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(f"planet_tf.{module}"), attribute)

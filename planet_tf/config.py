@@ -1,162 +1,137 @@
-"""Reads gin files and bindings, and says what is wrong with them in one message."""
+"""Reads gin files and bindings, and explains in one message what is wrong with them."""
 
 import contextlib
-import difflib
+import importlib
 import inspect
 import logging
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import gin
 
-from planet_tf import custom_code, paths
+from planet_tf import checks, errors, gin_internals, storage, user_modules
 
 
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names it and the way out."""
+def presets() -> pathlib.Path:
+    """Returns the folder of the gin files that come with planet_tf."""
+    installed = pathlib.Path(__file__).parent / "presets"  # in a wheel
+    return installed if installed.is_dir() else pathlib.Path(__file__).parents[1] / "gin"
 
 
-def message(error: Exception) -> str:
-    """Returns an error's text without the call chain that gin adds to it."""
-    lines = str(error).splitlines()
-    return "\n".join(line for line in lines if "In call to configurable" not in line)
+def find(file: str) -> pathlib.Path:
+    """Returns the path of a gin file: as named, or among the presets.
 
-
-def check_whole_numbers(
-    owner: str, settings: dict[str, object], least: dict[str, int] | None = None
-) -> None:
-    """Checks settings that are whole numbers of at least 1, or of at least what `least` says.
+    `cheetah.gin` and `gin/cheetah.gin` find the preset from any working directory.
 
     Raises:
-      ConfigError: for one that is not; the message names it as the owner's.
+      ConfigError: if there is no such file; the hint has the nearest names.
     """
-    for name, value in settings.items():
-        low = (least or {}).get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
-            raise ConfigError(
-                f"{owner}.{name} must be a whole number of at least {low}, got {value!r}"
-            )
+    path = storage.expand(file)
+    preset = presets() / file.removeprefix("gin/")
+    for candidate in (path, preset):
+        if candidate.is_file():
+            return candidate
+    known = [os.fspath(path.parent / near.name) for near in path.parent.glob("*.gin")]
+    known += [near.relative_to(presets()).as_posix() for near in presets().rglob("*.gin")]
+    raise errors.ConfigError(f"--gin_file={file}: no such file", checks.did_you_mean(file, known))
 
 
-@contextlib.contextmanager
-def config_errors() -> Iterator[None]:
-    """Turns what goes wrong while things are built from their settings into a ConfigError."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except (ValueError, TypeError, RuntimeError, OSError) as error:
-        raise ConfigError(str(error)) from error
-
-
-def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
+def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
     """Parses gin files in order, then bindings; later ones win.
 
-    A file's `include` is looked for beside it and in the working directory.
+    A file's `include` is searched for in the file's folder and in the working directory.
+
+    Args:
+      files: paths, or names of presets such as 'cheetah.gin'.
+      bindings: settings such as 'train.seed = 1'.
 
     Raises:
-      ConfigError: for a missing file, a line that cannot be read, a macro without a value,
-        or an unknown name, which is answered with the nearest right one.
+      ConfigError: for a missing file, a line that cannot be read, a macro without a value, or an
+        unknown name, with the nearest right one.
     """
+    importlib.import_module("planet_tf.training")  # what the settings are settings of
     for file in files:
-        path = paths.expanded(file)
-        if not path.is_file():
-            near = difflib.get_close_matches(path.name, _gin_files(path.parent), 3, 0.4)
-            hint = f": did you mean {' or '.join(str(path.parent / n) for n in near)}?"
-            raise ConfigError(f"--gin_file={file}: no such file{hint if near else ''}")
-        custom_code.name_main_module(path.read_text(encoding="utf-8", errors="replace"))
-        with _settings_from(f"--gin_file={file}"), _includes_beside(path):
+        path = find(file)
+        user_modules.name_main_module(path.read_text(encoding="utf-8", errors="replace"))
+        with _settings_from(f"--gin_file={file}"), gin_internals.includes_from(path.parent):
             gin.parse_config_file(os.fspath(path))
     for binding in bindings:
         with _settings_from(f"--gin_bindings={binding}"):
             gin.parse_config(binding)
-    macros = gin.config.iterate_references(gin.config._CONFIG, to=gin.get_configurable("gin.macro"))
-    for macro in macros:
-        if macro.config_key not in gin.config._CONFIG:
-            name = macro.scoped_selector.removesuffix("/gin.macro")
-            raise ConfigError(
-                f"%{name} has no value: a task's file such as gin/cheetah.gin, or gin/planet.gin, "
-                "sets it; name it before the files that use it"
-            )
-
-
-@contextlib.contextmanager
-def _includes_beside(path: pathlib.Path) -> Iterator[None]:
-    """Has gin look for includes beside the file first; its own search path only grows."""
-    prefixes = gin.config._LOCATION_PREFIXES
-    prefixes.insert(0, os.fspath(path.parent))
-    try:
-        yield
-    finally:
-        prefixes.pop(0)
+    for macro in gin_internals.macros_without_value():
+        raise errors.ConfigError(
+            f"%{macro} has no value",
+            "a task's file such as gin/cheetah.gin sets it: name that file before this one",
+        )
 
 
 @contextlib.contextmanager
 def _settings_from(source: str) -> Iterator[None]:
-    """Names the source of settings that gin cannot read, and the right name for a wrong one."""
-    logging.disable(logging.ERROR)  # gin logs an error for each place where an include is not
+    """Turns gin's parse errors into a ConfigError that names the source."""
+    logging.disable(logging.ERROR)  # gin logs an error for every folder without an included file
     try:
         yield
     except ImportError as error:
-        raise ConfigError(
-            f"{source}: {str(error).splitlines()[0]}: PYTHONPATH must hold the module's folder"
+        first = str(error).splitlines()[0]
+        raise errors.ConfigError(
+            f"{source}: {first}", "PYTHONPATH must hold the module's folder"
         ) from error
     except Exception as error:  # gin's parser raises many kinds, the tokenizer's own among them
-        raise ConfigError(f"{source}: {error}{_suggestion(str(error))}") from error
+        raise errors.ConfigError(f"{source}: {error}", _hint(str(error))) from error
     finally:
         logging.disable(logging.NOTSET)
 
 
-def check_training(given: dict) -> None:
-    """Raises ConfigError for a setting of `training.train` that cannot be right."""
-    choices = {"jit_compile": (True, False, None), "random_collection": (True, False)}
-    for name, right in choices.items():
-        if not any(given[name] is choice for choice in right):
-            raise ConfigError(
-                f"train.{name} must be one of {', '.join(map(str, right))}, got {given[name]!r}"
-            )
-    numbers = {
-        name: value
-        for name, value in given.items()
-        if name not in ("root_dir", "task", "device", *choices)
-    }
-    check_whole_numbers("train", numbers, {"seed": 0, "chunk_length": 2})
-    task = given["task"]
-    several = len(task) if isinstance(task, (tuple, list)) else 1
-    if given["seed_episodes"] < several:
-        raise ConfigError(
-            f"train.seed_episodes ({given['seed_episodes']}) must be at least the number of "
-            f"tasks, {several}: they are counted over all tasks"
+def _hint(message: str) -> str:
+    """Returns the nearest right name for the unknown one in gin's message."""
+    configurables = gin_internals.configurables()
+    unknown = re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message)
+    if unknown:
+        name = unknown[1].split(".")[0]
+        yours = (
+            "if it is yours, import its module first: --gin_bindings='import MODULE', with the "
+            "module's folder in PYTHONPATH"
         )
-    if given["episodes"] <= given["seed_episodes"]:
-        raise ConfigError(
-            f"train.episodes ({given['episodes']}) must exceed train.seed_episodes "
-            f"({given['seed_episodes']}), which are random: nothing would be learned"
-        )
+        return f"{_nearest(name, configurables)}; {yours}"
+    unknown = re.search(r"'?([\w.]+)'? doesn't have a parameter.*? named '?(\w+)'?", message)
+    if unknown and (owner := unknown[1].split(".")[-1]) in configurables:
+        return _nearest(unknown[2], inspect.signature(configurables[owner]).parameters)
+    return ""
 
 
-def value_of(configurable: Callable, name: str):
-    """Returns what gin gives a parameter, or else its default."""
+def _nearest(wrong: str, known) -> str:
+    near = checks.did_you_mean(wrong, known, cutoff=0.4)
+    return near or f"{wrong!r} is none of: {', '.join(sorted(known))}"
+
+
+def value_of(configurable, name: str):
+    """Returns the value that gin gives an argument, or its default."""
     bound = gin.get_bindings(configurable)
     return bound.get(name, inspect.signature(configurable).parameters[name].default)
 
 
+def in_use() -> str:
+    """Returns all settings in use as gin text that other processes can parse."""
+    text = gin.operative_config_str()
+    return "".join(f"{line}\n" for line in user_modules.missing_imports(text)) + text
+
+
 def differences(before: str, now: str) -> dict[str, str]:
-    """Returns 'OLD -> NEW' by name of the settings that two texts of gin give different values."""
-    old, new = (settings(text) for text in (before, now))
+    """Returns 'OLD -> NEW' by name for settings that differ between two gin texts."""
+    old, new = settings(before), settings(now)
     names = [name for name in new if name in old and old[name] != new[name]]
     return {name: f"{old[name]} -> {new[name]}" for name in names}
 
 
 def owner(setting: str) -> str:
-    """Returns what a setting is of: RSSMCell of scope/planet_tf.RSSMCell.size."""
+    """Returns whose setting it is: RSSMCell for scope/planet_tf.RSSMCell.size."""
     return setting.split("/")[-1].rpartition(".")[0].rpartition(".")[2]
 
 
 def settings(text: str) -> dict[str, str]:
-    """Reads 'NAME = VALUE' lines of gin, of several lines too; macros as what they are."""
+    """Reads the 'NAME = VALUE' statements of gin text, which may span lines; resolves macros."""
     text = re.sub(r"(?m)^(#.*|import .*)$|\\\n", "", text)
     parts = re.split(r"(?m)^([\w./]+) *= *", text)
     values = (" ".join(value.split()) for value in parts[2::2])
@@ -171,36 +146,3 @@ def settings(text: str) -> dict[str, str]:
 def default_root_dir(files: Sequence[str]) -> str:
     """Names a run after its gin files: gin/cup.gin and gin/debug.gin give runs/cup-debug."""
     return os.path.join("runs", "-".join(pathlib.Path(file).stem for file in files) or "default")
-
-
-def _gin_files(directory: pathlib.Path) -> list[str]:
-    return sorted(path.name for path in directory.glob("*.gin"))
-
-
-def _suggestion(message: str) -> str:
-    """Finds the nearest right name for the unknown one that gin's message holds."""
-    registry = gin.config._REGISTRY  # gin has no public list of what can be configured
-    configurables = {
-        configurable.name: configurable.wrapped
-        for _, configurable in registry.items()
-        if (configurable.module or "").startswith("planet_tf")
-    }
-    unknown = re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message)
-    if unknown:
-        wrong, known = unknown[1].split(".")[0], list(configurables)
-        hint = (
-            "; if it is yours, import the module that defines it first: "
-            "--gin_bindings='import MODULE', with its folder in PYTHONPATH"
-        )
-    else:
-        unknown = re.search(r"'?([\w.]+)'? doesn't have a parameter.*? named '?(\w+)'?", message)
-        if not unknown:
-            return ""
-        owner, wrong = unknown[1].split(".")[-1], unknown[2]
-        if owner not in configurables:
-            return ""
-        known, hint = list(inspect.signature(configurables[owner]).parameters), ""
-    near = difflib.get_close_matches(wrong, known, 1, 0.4)
-    if near:
-        return f"\n{wrong!r}: did you mean {near[0]!r}?{hint}"
-    return f"\n{wrong!r} is none of: {', '.join(sorted(known))}{hint}"

@@ -1,8 +1,8 @@
-"""What the tests share: a model and a planner of the smallest size, and gin left as found."""
+"""What the tests share: agents and runs of the smallest size, and gin left as it was found."""
 
 import os
 
-# Before TensorFlow is imported. What is tested here is the CPU's arithmetic.
+# Before TensorFlow is imported. The tests are about the CPU's arithmetic.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -17,19 +17,18 @@ import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorboard.backend.event_processing import event_accumulator  # noqa: E402
 from tf_agents.environments import batched_py_environment  # noqa: E402
-from tf_agents.specs import tensor_spec  # noqa: E402
-from tf_agents.trajectories import time_step as ts  # noqa: E402
 
-from planet_tf import agent as agents, config, environments, runs, training  # noqa: E402, F401
+from planet_tf import cli, config, environments, training  # noqa: E402
+from planet_tf.training import building, run as runs  # noqa: E402
 
-# TF-Agents' table of episodes takes 47 MB however few there are, and TensorFlow never gives them
-# back: in the processes of the tests, with their many runs, that would be gigabytes.
+# TF-Agents' table of episodes takes 47 MB however few there are, and TensorFlow never frees them:
+# in test processes with many runs that would be gigabytes.
 tf.lookup.experimental.DenseHashTable = functools.partial(
     tf.lookup.experimental.DenseHashTable, initial_num_buckets=1024
 )
 
 ROOT = pathlib.Path(__file__).parents[1]
-TINY = tuple(str(ROOT / "gin" / name) for name in ("dot_goal.gin", "debug.gin"))
+TINY = ("dot_goal.gin", "debug.gin")
 
 
 @pytest.fixture(autouse=True)
@@ -47,30 +46,39 @@ def root():
 @pytest.fixture
 def tiny():
     """Binds dot_goal.gin and debug.gin: a model and a planner that take milliseconds."""
-    config.parse(TINY, [])
+    config.parse(TINY)
 
 
-def _make_agent(weights=0, **settings):
+@pytest.fixture(params=["eager", "graph", "xla"])
+def variant(request):
+    """Runs a pure function eagerly, traced and compiled: (function) -> function."""
+    return {
+        "eager": lambda function: function,
+        "graph": lambda function: tf.function(function, autograph=False),
+        "xla": lambda function: tf.function(function, autograph=False, jit_compile=True),
+    }[request.param]
+
+
+def _make_agent(seed=0, jit_compile=False):
     env = environments.load("dot_goal", seed=0)
-    tf.keras.utils.set_random_seed(weights)
-    return agents.PlanetAgent(
-        ts.time_step_spec(tensor_spec.from_spec(env.observation_spec())),
-        tensor_spec.from_spec(env.action_spec()),
-        **settings,
-    )
+    shapes = {key: list(spec.shape) for key, spec in env.observation_spec().items()}
+    identity = {"seed": seed, "observations": shapes, "action_size": 2}
+    return building.make_agent(identity, jit_compile)
 
 
 @pytest.fixture
 def make_agent(tiny):
-    """Makes tiny agents for dot_goal: (seed of the weights, **what PlanetAgent takes)."""
+    """Makes tiny agents for dot_goal with gin's settings: (seed, jit_compile)."""
     return _make_agent
 
 
 @pytest.fixture(scope="module")
 def agent():
-    """A tiny agent for dot_goal that nobody trains. Take `tiny` too: planners are traced late."""
-    config.parse(TINY, [])
-    return _make_agent()
+    """A tiny agent for dot_goal that nobody trains."""
+    config.parse(TINY)
+    made = _make_agent()
+    gin.clear_config()
+    return made
 
 
 class _Rows(batched_py_environment.BatchedPyEnvironment):
@@ -81,7 +89,7 @@ class _Rows(batched_py_environment.BatchedPyEnvironment):
 
 @pytest.fixture
 def in_rows():
-    """Makes one batched environment of several, in this process: (environments)."""
+    """Makes one batched environment from several, in this process: (environments)."""
     return lambda envs: _Rows(envs, multithreading=False)
 
 
@@ -100,10 +108,10 @@ def batch():
 
 @pytest.fixture
 def python():
-    """Runs this Python in a process of its own, in the repository: (*arguments)."""
+    """Runs this Python in a process of its own: (*arguments, cwd, path for PYTHONPATH)."""
 
-    def run(*arguments, cwd=ROOT):
-        environment = {**os.environ, "PYTHONPATH": "", "COLUMNS": "100"}
+    def run(*arguments, cwd=ROOT, path=""):
+        environment = {**os.environ, "PYTHONPATH": str(path), "COLUMNS": "100"}
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
@@ -117,30 +125,31 @@ def python():
 
 
 @pytest.fixture
-def train(python, root):
-    """Runs scripts/train.py: (root_dir, gin files of gin/, bindings)."""
+def command(capsys):
+    """Runs `planet-tf` in this process: (name, *arguments) -> exit status, stdout, stderr."""
 
-    def run(root_dir, files, bindings=(), cwd=ROOT):
-        return python(
-            root / "scripts" / "train.py",
-            *[f"--gin_file={root / 'gin' / file}" for file in files],
-            *[f"--gin_bindings={binding}" for binding in bindings],
-            f"--root_dir={root_dir}",
-            cwd=cwd,
-        )
+    def run(*arguments):
+        try:
+            status = cli.main(list(map(str, arguments)))
+        except SystemExit as stopped:
+            status = stopped.code
+        return status, *capsys.readouterr()
 
     return run
 
 
 @pytest.fixture
 def quick(tiny, monkeypatch):
-    """Runs training on dot_goal in this process, without the export: (root_dir, **settings)."""
-    monkeypatch.setattr(runs.export, "export_policy", lambda *_, **__: None)
+    """Trains on dot_goal in this process, without the export: (root_dir, **settings).
+
+    Settings are gin's, with __ for the dot: train__episodes=3.
+    """
+    monkeypatch.setattr(runs, "export_policy", lambda *_, **__: None)
 
     def run(root_dir, **settings):
         for name, setting in settings.items():
             gin.bind_parameter(name.replace("__", "."), setting)
-        training.train(str(root_dir))
+        training.train(root_dir)
 
     return run
 
@@ -149,8 +158,8 @@ def quick(tiny, monkeypatch):
 def toy_run(tmp_path_factory):
     """A complete run of the toy at debug size, for all tests: look, do not touch."""
     root_dir = tmp_path_factory.mktemp("toy") / "run"
-    config.parse(TINY, [])
-    training.train(str(root_dir))
+    config.parse(TINY)
+    training.train(root_dir)
     gin.clear_config()
     return root_dir
 

@@ -1,4 +1,4 @@
-"""scripts/train.py that kills itself in the middle of what sys.argv[1] names.
+"""The train command, which kills itself in the middle of what sys.argv[1] names.
 
 `MOMENT:NUMBER`: at the NUMBER-th time, from 1, that an episode's file, a checkpoint or an export is
 half written, or the export's two directories are half exchanged; `random:NUMBER`: so many seconds
@@ -8,7 +8,6 @@ after the directory was locked.
 import io
 import os
 import pathlib
-import runpy
 import signal
 import sys
 import threading
@@ -18,20 +17,20 @@ import numpy as np
 import tensorflow as tf
 from tf_agents.policies import policy_saver
 
-ROOT = pathlib.Path(__file__).parents[1]
+from planet_tf import cli
 
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at(number, act, kill_in_place):
-    """Returns `act` that its number-th call replaces."""
+def at(number, act, kill_instead):
+    """Returns `act`, whose number-th call is replaced."""
     calls = []
 
     def call(*arguments, **settings):
         calls.append(arguments)
-        return (kill_in_place if len(calls) == number else act)(*arguments, **settings)
+        return (kill_instead if len(calls) == number else act)(*arguments, **settings)
 
     return call
 
@@ -81,7 +80,7 @@ SAVE, EXPORT = tf.train.CheckpointManager.save, policy_saver.PolicySaver.save
 
 
 def main():
-    moment, number = sys.argv[1].split(":")
+    (moment, number), arguments = sys.argv[1].split(":"), sys.argv[2:]
     if moment == "episode":
         np.savez_compressed = at(int(number), SAVEZ, half_an_episode)
     elif moment == "checkpoint":
@@ -91,7 +90,7 @@ def main():
     elif moment == "exchange":
         pathlib.Path.rename = half_an_exchange
     else:
-        (root_dir,) = (x.split("=")[1] for x in sys.argv if x.startswith("--root_dir="))
+        (root_dir,) = (x.split("=")[1] for x in arguments if x.startswith("--root_dir="))
 
         def wait():
             lock = pathlib.Path(root_dir, "lock")
@@ -101,9 +100,8 @@ def main():
             kill()
 
         threading.Thread(target=wait, daemon=True).start()
-    sys.argv = ["train.py", *sys.argv[2:]]
-    runpy.run_path(str(ROOT / "scripts" / "train.py"), run_name="__main__")
+    return cli.main(["train", *arguments])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

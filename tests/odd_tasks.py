@@ -3,8 +3,8 @@
 import numpy as np
 
 from planet_tf.environments import rendering
-from planet_tf.environments.dm_control_environment import DmControlEnvironment
-from planet_tf.environments.task_environment import IMAGE_SIZE, TaskEnvironment
+from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment
+from planet_tf.environments.dm_control_env import DmControlEnvironment
 
 rendering.import_suite()
 from dm_control import mujoco  # noqa: E402

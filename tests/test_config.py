@@ -1,11 +1,14 @@
-"""Settings: later ones win; what is wrong is said in one message, before anything is written."""
-
-from concurrent import futures
+"""Settings from gin files and bindings: later ones win; a wrong one is named in one message."""
 
 import gin
 import pytest
 
-from planet_tf import agent, config, planners
+from planet_tf import agents, config, errors, planning
+from planet_tf.experience import ReplayBuffer
+
+PRESETS = sorted(
+    path.relative_to(config.presets()).as_posix() for path in config.presets().rglob("*.gin")
+)
 
 
 def write(path, text):
@@ -14,123 +17,132 @@ def write(path, text):
     return str(path)
 
 
-WRONG = {
-    "file": (["--gin_file=gin/cheeta.gin"], ["gin/cheeta.gin", "gin/cheetah.gin"]),
-    "configurable": (["--gin_bindings=tran.seed=1"], ["tran", "did you mean 'train'"]),
-    "parameter": (["--gin_bindings=train.sead=1"], ["sead", "did you mean 'seed'"]),
-    "syntax": (["--gin_bindings=train.seed"], ["train.seed", "="]),
-    "task": (["--gin_bindings=train.task='dot_gaol'"], ["dot_gaol", "did you mean 'dot_goal'"]),
-    "no task": ([], ["task"]),
-}
+# Files.
 
 
-def test_what_is_wrong_is_said_and_nothing_is_written(python, root, tmp_path):
-    def run(case):
-        root_dir = f"--root_dir={tmp_path / 'run'}"
-        return python(root / "scripts" / "train.py", *WRONG[case][0], root_dir)
-
-    with futures.ThreadPoolExecutor(2) as pool:
-        results = dict(zip(WRONG, pool.map(run, WRONG), strict=True))
-    for case, done in results.items():
-        assert done.returncode == 2, f"{case}: {done.stderr}"
-        assert "Traceback" not in done.stderr and done.stdout == "", case
-        errors = done.stderr[done.stderr.index("error: ") :]
-        for part in WRONG[case][1]:
-            assert part in errors, f"{case}: {errors}"
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_is_found_by_name_and_parses(root, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for given in (name, f"gin/{name}", str(root / "gin" / name)):
+        assert config.find(given).samefile(root / "gin" / name)
+    config.parse(["cartpole_swingup.gin", name])  # cpu.gin needs a task's macros
 
 
-def test_help_names_every_flag(python, root, tmp_path):
-    done = python(root / "scripts" / "train.py", "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    for flag in ("--gin_file", "--gin_bindings", "--root_dir", "--help"):
-        assert flag in done.stdout
-    assert not list(tmp_path.iterdir())
+def test_all_presets_are_tried(root):
+    assert len(PRESETS) == len(list((root / "gin").rglob("*.gin"))) > 20
+
+
+def test_own_file_wins_over_a_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = write(tmp_path / "cheetah.gin", "CEM.horizon = 1")
+    assert config.find("cheetah.gin").samefile(own)
+
+
+@pytest.mark.parametrize(
+    ("file", "near"),
+    [
+        ("wolker.gin", "walker.gin"),
+        ("gin/cheeta.gin", "cheetah.gin"),
+        ("ablations/smm.gin", "ablations/ssm.gin"),
+        ("mine/tsak.gin", "mine/task.gin"),
+        ("mine", ""),  # a directory
+        ("elsewhere/qqqqqqqq.gin", ""),
+    ],
+)
+def test_missing_file_is_named_with_the_nearest(tmp_path, monkeypatch, file, near):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "mine" / "task.gin", "")
+    with pytest.raises(errors.ConfigError, match=file) as error:
+        config.parse([file])
+    assert near in error.value.hint and bool(near) == bool(error.value.hint)
+
+
+def test_include_is_searched_for_next_to_its_file(tmp_path, monkeypatch):
+    write(tmp_path / "a" / "base.gin", "CEM.horizon = 7")
+    top = write(tmp_path / "a" / "top.gin", "include 'base.gin'\nCEM.elites = 8")
+    write(tmp_path / "b" / "base.gin", "CEM.horizon = 9")
+    other = write(tmp_path / "b" / "top.gin", "include 'base.gin'")
+    monkeypatch.chdir(tmp_path)
+    config.parse([top])
+    assert (gin.query_parameter("CEM.horizon"), gin.query_parameter("CEM.elites")) == (7, 8)
+    config.parse(["b/top.gin"])
+    assert gin.query_parameter("CEM.horizon") == 9
+    config.parse([top, other])
+    assert gin.query_parameter("CEM.horizon") == 9
+
+
+def test_tilde_in_a_file_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "one.gin", "train.seed = 7\n")
+    config.parse(["~/one.gin"])
+    assert gin.query_parameter("train.seed") == 7
+
+
+# Settings.
+
+
+def test_later_settings_win(tmp_path):
+    one = write(tmp_path / "one.gin", "CEM.horizon = 1\nCEM.elites = 1\nCEM.candidates = 1")
+    two = write(tmp_path / "two.gin", "CEM.elites = 2\nCEM.candidates = 2")
+    config.parse([one, two], ["CEM.candidates = 3", "CEM.iterations = 3", "CEM.iterations = 4"])
+    names = ("horizon", "elites", "candidates", "iterations")
+    assert [gin.query_parameter(f"CEM.{name}") for name in names] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
     ("binding", "expected"),
     [
-        ("PlanetAgent.learning_rat = 1", "did you mean 'learning_rate'"),
-        ("cem.candidate = 1", "did you mean 'candidates'"),
-        ("RSSMcell.stoch_size = 1", "did you mean 'RSSMCell'"),
+        ("PlanetAgent.learning_rat = 1", "'learning_rate'"),
+        ("CEM.candidate = 1", "'candidates'"),
+        ("RSSMcell.stoch_size = 1", "'RSSMCell'"),
+        ("tran.seed = 1", "'train'"),
+        ("train.sead = 1", "'seed'"),
         ("qqqqqq.stoch_size = 1", "qqqqqq"),
         ("train.qqqqqq = 1", "seed_episodes"),  # nothing is near: all are listed
         ("train.seed = foo(", "foo"),
         ("train.seed = ", "train.seed"),
+        ("train.seed", "train.seed"),
         ("train.seed = (1", "train.seed"),
         ("= 1", "= 1"),
         ("include 'nowhere.gin'", "nowhere.gin"),
+        ("WorldModel.encoder = @patch_encoder", "import MODULE"),
+        ("import no_such_module", "PYTHONPATH"),
     ],
 )
-def test_a_wrong_binding_is_named(tmp_path, binding, expected):
-    with pytest.raises(config.ConfigError) as caught:
+def test_wrong_binding_is_named(tmp_path, binding, expected):
+    with pytest.raises(errors.ConfigError, match="--gin_bindings") as error:
         config.parse([], [binding])
-    assert expected in str(caught.value)
-    with pytest.raises(config.ConfigError, match="my.gin"):  # in a file: the file is named
-        config.parse([write(tmp_path / "my.gin", f"cem.horizon = 3\n{binding}\n")], [])
-
-
-def test_a_missing_file_is_answered_with_those_that_are_near(tmp_path):
-    write(tmp_path / "walker.gin", "")
-    with pytest.raises(config.ConfigError, match="wolker.gin: no such file.*walker.gin"):
-        config.parse([str(tmp_path / "wolker.gin")], [])
-    with pytest.raises(config.ConfigError, match="elsewhere.*no such file$"):
-        config.parse([str(tmp_path / "elsewhere" / "walker.gin")], [])
-    with pytest.raises(config.ConfigError, match="no such file"):
-        config.parse([str(tmp_path)], [])  # a directory
-
-
-def test_later_settings_win(tmp_path):
-    one = write(tmp_path / "one.gin", "cem.horizon = 1\ncem.elites = 1\ncem.candidates = 1")
-    two = write(tmp_path / "two.gin", "cem.elites = 2\ncem.candidates = 2")
-    config.parse([one, two], ["cem.candidates = 3", "cem.iterations = 3", "cem.iterations = 4"])
-    names = ("horizon", "elites", "candidates", "iterations")
-    assert [gin.query_parameter(f"cem.{name}") for name in names] == [1, 2, 3, 4]
+    assert expected in str(error.value)
+    mine = write(tmp_path / "my.gin", f"CEM.horizon = 3\n{binding}\n")
+    with pytest.raises(errors.ConfigError, match=r"--gin_file=.*my\.gin"):
+        config.parse([mine])
 
 
 @pytest.mark.parametrize(
     ("task", "horizon", "updates"),
     [("cartpole_swingup", 20, 22500), ("walker", 12, 22500), ("dot_goal", 12, 3750)],
 )
-def test_a_task_says_what_the_cpu_preset_takes_from_it(root, task, horizon, updates):
-    config.parse([str(root / "gin" / f"{name}.gin") for name in (task, "cpu")], [])
-    assert config.value_of(planners.cem, "horizon") == horizon
-    assert config.value_of(agent.PlanetAgent, "learning_rate_updates") == updates
+def test_task_sets_what_the_cpu_preset_leaves_open(task, horizon, updates):
+    config.parse([f"{task}.gin", "cpu.gin"])
+    assert config.value_of(planning.CEM, "horizon") == horizon
+    assert config.value_of(agents.PlanetAgent, "learning_rate_updates") == updates
 
 
-def test_a_macro_without_a_value_is_named(root):
-    with pytest.raises(config.ConfigError, match=r"%CPU_\w+ has no value: a task's file"):
-        config.parse([str(root / "gin" / "cpu.gin")], ["train.task = 'dot_goal'"])
+def test_macro_without_a_value_is_named():
+    with pytest.raises(errors.ConfigError, match=r"%CPU_\w+"):
+        config.parse(["cpu.gin"], ["train.task = 'dot_goal'"])
 
 
-def test_an_include_stands_beside_its_file(tmp_path, monkeypatch):
-    write(tmp_path / "a" / "base.gin", "cem.horizon = 7")
-    top = write(tmp_path / "a" / "top.gin", "include 'base.gin'\ncem.elites = 8")
-    write(tmp_path / "b" / "base.gin", "cem.horizon = 9")
-    other = write(tmp_path / "b" / "top.gin", "include 'base.gin'")
-    monkeypatch.chdir(tmp_path)
-    config.parse([top], [])
-    assert (gin.query_parameter("cem.horizon"), gin.query_parameter("cem.elites")) == (7, 8)
-    config.parse(["b/top.gin"], [])
-    assert gin.query_parameter("cem.horizon") == 9
-    config.parse([top, other], [])
-    assert gin.query_parameter("cem.horizon") == 9
+def test_value_is_gins_or_the_default():
+    assert config.value_of(ReplayBuffer, "capacity") == 2000
+    config.parse([], ["ReplayBuffer.capacity = 7"])
+    assert config.value_of(ReplayBuffer, "capacity") == 7
 
 
-def test_a_run_is_named_after_its_files():
-    assert config.default_root_dir(["gin/cheetah.gin", "/x/debug.gin"]) == "runs/cheetah-debug"
-    assert config.default_root_dir([]) == "runs/default"
+# Settings as text.
 
 
-def test_only_errors_of_settings_are_turned_into_config_errors():
-    with pytest.raises(config.ConfigError, match="bad size"), config.config_errors():
-        raise ValueError("bad size")
-    with pytest.raises(FloatingPointError), config.config_errors():
-        raise FloatingPointError("NaN")
-
-
-def test_settings_that_differ_are_listed_old_and_new():
+def test_changed_settings_are_listed_old_and_new():
     before = """# Parameters for A:
 A.size = 3
 A.sizes = \\
@@ -144,6 +156,29 @@ B.name = 'x'
     assert config.differences(before, before.replace("2)", "5)")) == {"A.sizes": "(1, 2) -> (1, 5)"}
 
 
-def test_a_setting_has_an_owner():
+def test_macros_are_resolved_and_not_listed():
+    assert config.settings("SIZE = 3\nA.size = %SIZE\nA.other = %NONE\n") == {
+        "A.size": "3",
+        "A.other": "%NONE",
+    }
+
+
+def test_settings_in_use_parse_to_the_same():
+    config.parse(["dot_goal.gin", "debug.gin"], ["train.task = ('a', 'b')"])
+    gin.get_configurable("train")()
+    text = config.in_use()
+    gin.clear_config()
+    gin.parse_config(text)
+    gin.get_configurable("train")()
+    assert config.settings(config.in_use()) == config.settings(text)
+    assert config.settings(text)["train.task"] == "('a', 'b')"
+
+
+def test_setting_has_an_owner():
     names = ("A.size", "planet_tf.A.size", "scope/planet_tf.A.size", "size")
     assert [config.owner(name) for name in names] == ["A", "A", "A", ""]
+
+
+def test_run_is_named_after_its_files():
+    assert config.default_root_dir(["gin/cheetah.gin", "/x/debug.gin"]) == "runs/cheetah-debug"
+    assert config.default_root_dir([]) == "runs/default"

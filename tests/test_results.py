@@ -1,20 +1,16 @@
-"""What results/ ships: policies that act, as well as it says."""
+"""The shipped policies load, act as their scores say, and have what they need next to them."""
 
 import json
 
 import numpy as np
 import pytest
+from conftest import ROOT
+from helpers import sequences
 
-from planet_tf import evaluation, trained
-from tests.conftest import ROOT
+from planet_tf import training
+from planet_tf.analysis import tables
 
-POLICIES = sorted(path.parent for path in (ROOT / "results" / "policies").glob("*/score.json"))
-
-
-def test_policies_are_shipped():
-    folder = ROOT / "results" / "policies"
-    assert sorted(path for path in folder.iterdir() if path.is_dir()) == POLICIES
-    assert POLICIES
+POLICIES = sorted((ROOT / "results" / "policies").iterdir())
 
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
@@ -24,11 +20,11 @@ def test_a_shipped_policy_acts(path):
     score = json.loads((path / "score.json").read_text())
     assert score["episodes"] == len(score["returns"]) == 10
     np.testing.assert_allclose(score["mean"], np.mean(score["returns"]))
-    policy, source, _ = trained.load(path / "policy")
-    env = source.env
+    trained = training.load(path / "policy")
+    policy, env = trained.policy, trained.collector.env
     assert env.name == score["task"]
-    if env.name == "dot_goal":  # quick, and so forgiving that another machine's rounding is nothing
-        (episode,) = evaluation.run_episodes(env, policy, np.random.SeedSequence(0).spawn(1))
+    if env.name == "dot_goal":  # quick, and robust to another machine's rounding
+        (episode,) = trained.collector.collect(policy, sequences(1))
         assert episode["reward"].sum() > 0.8 * score["mean"]
         return
     env.seed(0)
@@ -38,3 +34,10 @@ def test_a_shipped_policy_acts(path):
         step, state = env.step(decision.action), decision.state
         assert decision.action.shape == env.action_spec().shape
         assert 0 < np.abs(decision.action).max() <= 1
+
+
+def test_every_csv_can_be_read():
+    csvs = sorted((ROOT / "results").rglob("*.csv"))
+    assert csvs
+    for csv in csvs:
+        assert all(len(curve.points("episodes")) for curve in tables.read(csv))

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planet_tf.environments.task_environment import IMAGE_SIZE, TaskEnvironment
+from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment
 
 ENV_STEPS = 50
+SPEED = 0.2  # distance that an action of 1 moves the dot per env step; the arena is 2 wide
 REWARD_WIDTH = 0.5
 GOAL = (0.5, 0.5)
 MIN_START_DISTANCE = 0.5
@@ -17,14 +18,14 @@ GOAL_HALF_SIDE = 6.0  # pixels: the goal shows around the dot that has reached i
 BACKGROUND = (16, 16, 32)
 GOAL_COLOUR = (224, 64, 48)
 DOT_COLOUR = (128, 240, 255)
-_MARGIN = 7.0  # pixels from the picture's border to the arena's
+_MARGIN = 7.0  # pixels from the image's border to the arena's
 
 
 class DotGoal(TaskEnvironment):
     """A dot in the arena [-1, 1] x [-1, 1] that the action moves; the nearer the goal, the better.
 
-    The action (x to the right, y up) is a velocity: the dot moves by `speed` times it an env step
-    and stops at the walls. The reward of an env step, after the move, is
+    The action (x to the right, y up) is a velocity: per env step the dot moves by `SPEED` times the
+    action and stops at the walls. The reward of an env step, after the move, is
     exp(-(distance / 0.5)^2 / 2), in (0, 1]. An episode has 50 env steps; the dot starts anywhere
     but within 0.5 of the goal, which stands still at (0.5, 0.5). The state is the dot's and the
     goal's position: (x, y, x, y). See TaskEnvironment for the rest.
@@ -37,23 +38,20 @@ class DotGoal(TaskEnvironment):
         self,
         seed: int | None = None,
         action_repeat: int = 1,
-        speed: float = 0.2,
         observations: Sequence[str] = ("image",),
     ):
         """Initializes the task.
 
         Args:
           seed: int >= 0 that decides where the dot starts; None: random.
-          action_repeat: env steps an agent step.
-          speed: how far an action of 1 moves the dot in an env step; the arena is 2 wide.
+          action_repeat: env steps per agent step.
           observations: 'image', 'state' or both.
 
         Raises:
-          ValueError: if action_repeat is not a whole number from 1 to 50.
+          ConfigError: if action_repeat is not a whole number from 1 to 50.
         """
         super().__init__("dot_goal", 2, action_repeat, ENV_STEPS, observations, state_size=4)
         self._random = np.random.RandomState(seed)
-        self._speed = speed
         self.dot, self.goal = np.zeros(2), np.array(GOAL)
 
     def seed(self, seed: int) -> None:
@@ -62,7 +60,7 @@ class DotGoal(TaskEnvironment):
 
     def oracle_action(self) -> np.ndarray:
         """Returns the action, float32 [2], that goes straight to the goal and stops on it."""
-        action = (self.goal - self.dot) / (self._speed * self.action_repeat)
+        action = (self.goal - self.dot) / (SPEED * self.action_repeat)
         return (action / max(1.0, np.abs(action).max())).astype(np.float32)
 
     def _start(self) -> None:
@@ -72,7 +70,7 @@ class DotGoal(TaskEnvironment):
                 return
 
     def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
-        self.dot = np.clip(self.dot + self._speed * action, -1.0, 1.0)
+        self.dot = np.clip(self.dot + SPEED * action, -1.0, 1.0)
         distance = np.linalg.norm(self.dot - self.goal)
         return float(np.exp(-0.5 * (distance / REWARD_WIDTH) ** 2)), None
 
@@ -91,12 +89,12 @@ class DotGoal(TaskEnvironment):
 
 
 def pixel(point: np.ndarray) -> tuple[float, float]:
-    """Returns the (row, column) of the picture, floats, that shows a point (x, y) of the arena."""
+    """Returns the (row, column) of the image, floats, that shows a point (x, y) of the arena."""
     scale = (IMAGE_SIZE - 1 - 2 * _MARGIN) / 2
     return _MARGIN + (1 - point[1]) * scale, _MARGIN + (point[0] + 1) * scale
 
 
 def _paint(image: np.ndarray, inside: np.ndarray, colour: tuple[int, int, int]) -> None:
-    """Paints, in place, the pixels that lie `inside` a shape (in pixels), with a smooth border."""
+    """Paints, in place, the pixels `inside` a shape (distance in pixels), with a smooth border."""
     cover = np.clip(inside + 0.5, 0.0, 1.0)[..., None]
     image += cover * (np.asarray(colour) - image)

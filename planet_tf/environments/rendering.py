@@ -1,7 +1,7 @@
-"""Chooses how frames are rendered off-screen, when the first one is wanted.
+"""Chooses how frames are rendered off-screen, when the first one is needed.
 
 dm_control reads MUJOCO_GL when it is imported, and an OpenGL library that failed to load cannot be
-unloaded: so each backend is tried in a process of its own. To see which one is used:
+unloaded, so each backend is tried in a process of its own. To see which one is used:
 `python -m planet_tf.environments.rendering`.
 """
 
@@ -15,9 +15,11 @@ import sys
 from types import ModuleType
 from typing import NamedTuple
 
+from planet_tf import errors
+
 BACKENDS = ("egl", "osmesa")  # tried in this order unless MUJOCO_GL names one
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # Debian's and Ubuntu's
-_ANSWER = "PLANET_TF_RENDERING"  # environment variable: the child processes of this one ask no more
+_ANSWER = "PLANET_TF_RENDERING"  # environment variable: child processes reuse the answer
 _TIMEOUT = 120  # seconds; a second or two is usual
 _SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software", re.IGNORECASE)
 _PROBE = """
@@ -35,12 +37,8 @@ print('renders with', renderer, flush=True)
 """
 
 
-# dm_control's module of backends while it has none: `choose` loads it again, with one.
+# dm_control's module of backends while none is chosen: `choose` reloads it.
 _postponed: ModuleType | None = None
-
-
-class RenderingError(RuntimeError):
-    """No off-screen rendering backend works; the message says what to install."""
 
 
 class Backend(NamedTuple):
@@ -80,12 +78,11 @@ def choose() -> Backend:
     """Chooses the rendering backend and tells dm_control by os.environ['MUJOCO_GL'].
 
     It is the user's MUJOCO_GL if that is set, else EGL, else OSMesa: each has to render a frame in
-    a child process first (a second or two). The answer is remembered for this process and for those
-    that it starts. If dm_control was imported by others than `import_suite`, its choice is made and
-    only checked.
+    a child process first (a second or two). The answer is remembered for this process and its
+    children. If other code than `import_suite` has imported dm_control, its choice is only checked.
 
     Raises:
-      RenderingError: if none works; the message holds each one's last error line and the packages.
+      RenderingError: if none works; the message has each one's last error line and the packages.
     """
     global _postponed
     imported = sys.modules.get("dm_control._render")
@@ -108,11 +105,11 @@ def choose() -> Backend:
                 _postponed = None
             return Backend(name, renderer)
         failures.append(f"  MUJOCO_GL={name}: {error}")
-    raise RenderingError(_message(failures, bool(imported), bool(chosen)))
+    raise errors.RenderingError(_message(failures, bool(imported), bool(chosen)))
 
 
 def try_backends() -> list[tuple[str, str, str]]:
-    """Tries every backend, the user's MUJOCO_GL first, each in a child process; chooses none.
+    """Tries every backend in child processes, the user's MUJOCO_GL first, without choosing one.
 
     Returns:
       (name, OpenGL's GL_RENDERER, '') of a backend that works; (name, '', the last error line) of
@@ -124,8 +121,8 @@ def try_backends() -> list[tuple[str, str, str]]:
 
 
 def _variables(name: str, chosen: bool) -> dict[str, str]:
-    """Returns the environment variables of a backend; chosen: MUJOCO_GL is so set already."""
-    # Beside a MUJOCO_GL of the user's, the user's PYOPENGL_PLATFORM stands too.
+    """Returns the environment variables of a backend; chosen: the user has set MUJOCO_GL to it."""
+    # With a MUJOCO_GL of the user's, the user's PYOPENGL_PLATFORM is kept too.
     return {"MUJOCO_GL": name} if chosen else {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
 
 
@@ -144,7 +141,7 @@ def _try(variables: dict[str, str]) -> tuple[str, str]:
         )
     except subprocess.TimeoutExpired:
         return "", f"no frame within {_TIMEOUT} seconds"
-    # Not the exit status: some drivers crash when they are unloaded, after good work.
+    # Not the exit status: some drivers crash when they are unloaded, after a good frame.
     found = re.search("^renders with (.*)$", done.stdout, re.MULTILINE)
     if found:
         return found.group(1), ""
@@ -174,7 +171,7 @@ def main() -> int:
     """Prints the backend and returns 0, or prints what to install and returns 2."""
     try:
         backend = choose()
-    except RenderingError as error:
+    except errors.RenderingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     where = "in software" if backend.software else "in hardware"

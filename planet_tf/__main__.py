@@ -1,0 +1,7 @@
+"""`python -m planet_tf` is the same as the command `planet-tf`."""
+
+import sys
+
+from planet_tf.cli import main
+
+sys.exit(main())

@@ -1,0 +1,8 @@
+"""The agent: optimizer step, policies, exploration, export."""
+
+from planet_tf.agents.exploration import GaussianNoise
+from planet_tf.agents.export import export_policy
+from planet_tf.agents.planet_agent import PlanetAgent
+from planet_tf.agents.policy import PlanetPolicy, PlanetPyPolicy
+
+__all__ = ["GaussianNoise", "PlanetAgent", "PlanetPolicy", "PlanetPyPolicy", "export_policy"]

@@ -1,0 +1,134 @@
+"""PlanetAgent: world model, optimizer and policies as one TF-Agents agent."""
+
+import functools
+
+import tensorflow as tf
+from tf_agents.agents import tf_agent
+from tf_agents.trajectories import time_step as ts
+
+from planet_tf import checks
+from planet_tf.agents.exploration import GaussianNoise
+from planet_tf.agents.policy import PlanetPolicy
+from planet_tf.models import WorldModel
+
+
+@checks.configurable(
+    denylist=["time_step_spec", "action_spec", "seed", "jit_compile", "train_step_counter"],
+)
+class PlanetAgent(tf_agent.TFAgent):
+    """Learns the world model from chunks and acts by planning in it.
+
+    `train(experience)` takes a batch of chunks (see `world_model.Batch`), not a Trajectory: the
+    alignment of actions with images happens once, in `experience.episode.align`.
+
+    Args:
+      time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
+        [N], or both; see `WorldModel` for what is read.
+      action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
+      seed: decides, with the number of the update, all randomness in training.
+      learning_rate: of Adam (release: 1e-3).
+      adam_epsilon: of Adam, outside the bias correction (release: 1e-4).
+      final_learning_rate: the learning rate after `learning_rate_updates` updates, reached
+        linearly; None: it stays.
+      learning_rate_updates: updates until `final_learning_rate` is reached.
+      clip_norm: gradients are clipped to this global norm (release: 1000).
+      exploration: noise of the collect policy, in gin such as @GaussianNoise(); None: that.
+      jit_compile: compiles the policies with XLA.
+      train_step_counter: counts updates.
+    """
+
+    def __init__(
+        self,
+        time_step_spec: ts.TimeStep,
+        action_spec,
+        seed: int = 0,
+        learning_rate: checks.Positive = 1e-3,
+        adam_epsilon: checks.Positive = 1e-4,
+        final_learning_rate: checks.NonNegative | None = None,
+        learning_rate_updates: checks.Count = 100_000,
+        clip_norm: checks.Positive = 1000.0,
+        exploration: GaussianNoise | None = None,
+        jit_compile: bool = False,
+        train_step_counter: tf.Variable | None = None,
+        name: str = "planet_agent",
+    ):
+        tf.Module.__init__(self, name=name)
+        shapes = {key: tuple(spec.shape) for key, spec in time_step_spec.observation.items()}
+        self.world_model = WorldModel(
+            action_size=action_spec.shape[0],
+            image_shape=shapes.get("image"),
+            state_size=shapes.get("state", (0,))[0],
+        )
+        last = learning_rate if final_learning_rate is None else final_learning_rate
+        self.optimizer = self._make_optimizer(
+            tf.keras.optimizers.schedules.PolynomialDecay(
+                learning_rate, learning_rate_updates, last
+            ),
+            adam_epsilon,
+        )
+        self._seed, self._clip_norm = seed, clip_norm
+        if train_step_counter is None:
+            train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
+        policy = functools.partial(
+            PlanetPolicy,
+            time_step_spec,
+            action_spec,
+            self.world_model,
+            updates=train_step_counter,
+            jit_compile=jit_compile,
+        )
+        super().__init__(
+            time_step_spec,
+            action_spec,
+            policy(),
+            policy(exploration=exploration or GaussianNoise(), name="planet_collect_policy"),
+            train_sequence_length=None,
+            training_data_spec=chunk_spec(time_step_spec.observation, action_spec.shape),
+            train_step_counter=train_step_counter,
+        )
+
+    def _make_optimizer(self, learning_rate, epsilon: float):
+        optimizer = tf.keras.optimizers.Adam(learning_rate, epsilon=epsilon, jit_compile=False)
+        if self.world_model.precision == "mixed_float16":
+            # Small gradients would be lost in float16; updates that overflow are skipped.
+            optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+        optimizer.build(self.world_model.trainable_variables)
+        return optimizer
+
+    def _train(self, experience, weights=None):
+        scaled = isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+        with tf.GradientTape() as tape:
+            info = self._loss(experience, weights, training=True)
+            loss = self.optimizer.get_scaled_loss(info.loss) if scaled else info.loss
+        variables = self.world_model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        if scaled:
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
+        if scaled:  # the optimizer skips an overflow and lowers the scale
+            norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.train_step_counter.assign_add(1)
+        return info._replace(extra={**info.extra, "gradient_norm": norm})
+
+    def _loss(self, experience, weights=None, training=False):
+        if weights is not None:
+            raise ValueError("PlanetAgent takes no loss weights: every chunk counts the same")
+        stream = 0 if training else 1
+        seed = tf.stack([self._seed, 2 * tf.cast(self.train_step_counter, tf.int32) + stream])
+        loss, terms = self.world_model.loss(experience, seed)
+        return tf_agent.LossInfo(loss, {"loss": loss, **terms})
+
+
+def chunk_spec(observation_spec: dict, action_shape) -> dict[str, tf.TensorSpec]:
+    """Returns the spec of one aligned step: what replay stores and `PlanetAgent.train` takes."""
+    return {
+        **{
+            key: tf.TensorSpec(spec.shape, spec.dtype, key)
+            for key, spec in observation_spec.items()
+        },
+        "action": tf.TensorSpec(action_shape, tf.float32, "action"),
+        "reward": tf.TensorSpec([], tf.float32, "reward"),
+        "discount": tf.TensorSpec([], tf.float32, "discount"),
+        "is_first": tf.TensorSpec([], tf.bool, "is_first"),
+    }

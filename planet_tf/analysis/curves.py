@@ -1,0 +1,149 @@
+"""Learning curves, and how they are read from a run's directory. Needs numpy alone."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from planet_tf import errors
+
+COLUMNS = (
+    "task",
+    "variant",
+    "seed",
+    "episodes",
+    "env_steps",
+    "evaluation_return",
+    "evaluation_return_std",
+    "collect_return",
+    "minutes",
+    "updates",
+)
+"""Columns of a results CSV."""
+
+PAPER_SCORES = {
+    "cartpole_swingup": 821,
+    "reacher_easy": 832,
+    "cheetah_run": 662,
+    "finger_spin": 700,
+    "ball_in_cup_catch": 930,
+    "walker_walk": 951,
+}
+"""PlaNet after 1000 episodes (Hafner et al. 2019, table 1)."""
+
+PAUSE_MINUTES = 30.0
+"""A longer gap in scalars.jsonl separates two sessions and is not counted."""
+
+NUMBERS = COLUMNS[3:]
+"""The columns that hold numbers."""
+
+COUNTERS = ("episodes", "env_steps", "updates")
+"""The columns that hold whole numbers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The scores of one run in one task.
+
+    Attributes:
+      task: name of the environment.
+      variant: name shared by runs that differ only in their seed.
+      seed: the run's.
+      columns: the numbers of `COLUMNS` by name, float64 [rows], by increasing `episodes`. A row is
+        an evaluation, a collected episode, or both; values it does not have are NaN.
+      source: the path it was read from.
+    """
+
+    task: str
+    variant: str
+    seed: int
+    columns: dict[str, np.ndarray]
+    source: str = ""
+
+    def points(self, x: str, y: str = "evaluation_return") -> np.ndarray:
+        """Returns columns x and y, [rows, 2], of the rows that have y."""
+        has_y = np.isfinite(self.columns[y])
+        return np.stack([self.columns[x][has_y], self.columns[y][has_y]], 1)
+
+
+def read_run(root: pathlib.Path) -> list[Curve]:
+    """Reads a run's directory: one curve per task.
+
+    The variant is the directory's name without a trailing `-seedN`.
+
+    Raises:
+      ConfigError: if the directory holds no run.
+    """
+    if not (root / "scalars.jsonl").is_file():
+        raise errors.ConfigError(
+            f"{root}: no scalars.jsonl in it: name the directory of a run, train.py's --root_dir"
+        )
+    task, seed = _identity(root)
+    tasks = [task] if isinstance(task, str) else task
+    several = tasks is task
+    lines = _lines(root / "scalars.jsonl")
+    minutes = minutes_without_pauses([line["time"] for line in lines])
+    variant = re.sub(r"-seed\d+$", "", root.resolve().name)
+    curves = []
+    for name in tasks:
+        suffix = f"/{name}" if several else ""
+        tags = {
+            f"evaluation/return{suffix}": "evaluation_return",
+            f"collect/return{suffix}": "collect_return",
+        }
+        if not several:  # the spread is logged of the mean alone
+            tags["evaluation/return_std"] = "evaluation_return_std"
+        rows: dict[int, dict[str, float]] = {}
+        for line, minute in zip(lines, minutes, strict=True):
+            values = {column: _number(line.get(tag)) for tag, column in tags.items() if tag in line}
+            if values:
+                # An evaluation follows the collection of the episode that it counts last.
+                counters = {counter: _number(line.get(counter)) for counter in COUNTERS}
+                row = rows.setdefault(line["episodes"], {})
+                row.update(values, minutes=float(minute), **counters)
+        columns = {
+            column: np.array([rows[count].get(column, np.nan) for count in sorted(rows)])
+            for column in NUMBERS
+        }
+        curves.append(Curve(name, variant, seed, columns, str(root)))
+    return curves
+
+
+def minutes_without_pauses(times: Sequence[float]) -> np.ndarray:
+    """Returns the minutes from the first of the times, in seconds, to each, without pauses.
+
+    A step of more than `PAUSE_MINUTES`, or backwards (a clock that was set), counts as 0.
+    """
+    steps = np.diff(np.asarray(times, np.float64), prepend=times[:1]) / 60
+    steps[(steps > PAUSE_MINUTES) | (steps < 0)] = 0
+    return np.cumsum(steps)
+
+
+def _identity(root: pathlib.Path) -> tuple[str | list[str], int]:
+    """Returns a run's task, or tasks, and seed."""
+    try:
+        run = json.loads((root / "run.json").read_text(encoding="utf-8"))
+        return run["task"], int(run["seed"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.ConfigError(f"{root}: its run.json has no task and seed") from error
+
+
+def _lines(path: pathlib.Path) -> list[dict]:
+    """Returns the objects of scalars.jsonl, without truncated lines (left by a kill)."""
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "time" in line and "episodes" in line:
+            lines.append(line)
+    return lines
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)  # scalars.jsonl has null for NaN

@@ -1,0 +1,55 @@
+"""Times an update, a decision, a frame, a batch and the whole cycle, as ratios of one run."""
+
+import argparse
+import dataclasses
+import json
+
+from planet_tf import runtime, storage
+from planet_tf.cli import flags as common
+
+EXAMPLE = "example: planet-tf bench --gin_file=walker.gin --gin_file=cpu.gin --cycle=150"
+_JIT = {"on": True, "off": False, "auto": None}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags; without --gin_file: cheetah at the paper's size, and cpu.gin."""
+    common.add_gin(parser)
+    parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
+    parser.add_argument("--jit", choices=list(_JIT), default="auto", help="XLA; auto: on a GPU")
+    parser.add_argument(
+        "--repeats", type=common.WholeNumber(1), default=5, help="measurements per median"
+    )
+    parser.add_argument(
+        "--cycle",
+        type=common.WholeNumber(0),
+        default=0,
+        metavar="UPDATES",
+        help="also times a whole cycle of UPDATES updates and an episode (the algorithm's: 100)",
+    )
+    common.add_json(parser)
+    parser.add_argument(
+        "--profile", type=storage.expand, metavar="DIR", help="writes a trace for TensorBoard"
+    )
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Measures and prints."""
+    from planet_tf.machine import benchmark
+
+    configurations = {"paper": ["cheetah.gin"], "cpu": ["cheetah.gin", "cpu.gin"]}
+    if flags.gin_file:
+        configurations = {"given": flags.gin_file}
+    runtime.choose_device(flags.device)
+    rate, parts = benchmark.run(
+        configurations,
+        flags.gin_bindings,
+        _JIT[flags.jit],
+        flags.repeats,
+        flags.cycle,
+        flags.profile and str(flags.profile),
+    )
+    print(f"float32 matmul: {rate / 1e9:.0f} GFLOP/s")
+    print(benchmark.table(parts))
+    if flags.json:
+        figures = {"matmul_gflops": rate / 1e9, "parts": [dataclasses.asdict(p) for p in parts]}
+        storage.write_text(flags.json, json.dumps(figures, indent=1) + "\n")

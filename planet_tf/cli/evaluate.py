@@ -1,0 +1,137 @@
+"""Scores a trained policy without noise: a run's, or an exported one."""
+
+import argparse
+import json
+import sys
+
+import numpy as np
+
+from planet_tf import errors, storage
+from planet_tf.cli import flags as common
+
+EXAMPLE = "example: planet-tf evaluate runs/cartpole_swingup-cpu --episodes=10 --video=swingup.mp4"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument("path", help="a run's directory, or an exported policy (SavedModel)")
+    parser.add_argument("--episodes", type=common.WholeNumber(1), default=10)
+    parser.add_argument(
+        "--seed", type=common.WholeNumber(0), default=0, help="decides all episodes"
+    )
+    parser.add_argument(
+        "--task", help="one of a run's tasks, or another task than the policy was trained on"
+    )
+    common.add_checkpoint(parser)
+    common.add_gin(parser, files=False)
+    common.add_json(parser)
+    parser.add_argument(
+        "--video",
+        type=storage.expand,
+        metavar="FILE",
+        help="writes the first episode as .mp4 or .gif; for a run with images next to what its "
+        "model reconstructs, and what it predicts after 5 frames from the actions alone",
+    )
+    common.add_video_size(parser)
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Evaluates; scores are printed and written before the video is made."""
+    from planet_tf import training
+    from planet_tf.analysis import videos
+    from planet_tf.experience.rollout import FilmedEnvironment
+    from planet_tf.experience.timing import TimedPolicy
+
+    if flags.video:
+        videos.check_path(flags.video)
+    trained = training.load(
+        flags.path,
+        flags.task,
+        flags.checkpoint,
+        flags.gin_bindings,
+        wrap=FilmedEnvironment if flags.video else lambda env: env,
+        report=lambda line: print(line, file=sys.stderr),
+    )
+    if flags.video:
+        _check_image(trained.collector.env)
+    policy = TimedPolicy(trained.policy)
+    episodes, frames, failure = _episodes(trained.collector, policy, flags)
+    if not episodes:
+        raise failure
+    _report(flags, trained, policy, episodes)
+    if flags.video:
+        _write_video(flags, trained.agent, episodes[0], frames)
+    if failure:
+        raise failure
+
+
+def _check_image(env) -> None:
+    """Draws an image before the episodes are run, or raises ConfigError if there is none."""
+    try:
+        env.reset()
+    except Exception as error:  # whatever a simulator or a renderer may raise
+        raise errors.ConfigError(f"{env.name}: there is no image to film: {error}") from error
+
+
+def _episodes(collector, policy, flags: argparse.Namespace):
+    """Runs the episodes one by one.
+
+    Returns:
+      the episodes, the frames of the first one, and the EnvironmentFailure that ended them early,
+      or None.
+    """
+    import tqdm
+
+    episodes: list[dict] = []
+    frames: list[np.ndarray] = []
+    with tqdm.tqdm(total=flags.episodes, unit="episode", disable=None) as bar:
+        for sequence in np.random.SeedSequence(flags.seed).spawn(flags.episodes):
+            try:
+                episodes += collector.collect(policy, [sequence])
+            except errors.EnvironmentFailure as failure:
+                return episodes, frames, failure
+            frames = frames or getattr(collector.env, "frames", [])
+            bar.update()
+            bar.set_postfix_str(f"return {episodes[-1]['reward'].sum():.1f}")
+    return episodes, frames, None
+
+
+def _report(flags: argparse.Namespace, trained, policy, episodes: list[dict]) -> None:
+    """Prints the scores, and writes them as JSON."""
+    from planet_tf.training.evaluation import Score
+
+    score, env = Score(episodes), trained.collector.env
+    found = {
+        "path": flags.path,
+        "task": env.name,
+        "seed": flags.seed,
+        "episodes": len(episodes),
+        "updates": trained.updates,
+        "returns": score.returns,
+        "mean": score.mean,
+        "std": score.std,
+        "min": min(score.returns),
+        "max": max(score.returns),
+        "agent_steps": score.agent_steps,
+        "env_steps": score.agent_steps * env.action_repeat,
+        "environment_failures": trained.collector.failures,
+        "decision_ms_median": 1000 * float(np.median(policy.seconds)),
+        "decision_ms_95": 1000 * float(np.percentile(policy.seconds, 95)),
+    }
+    print(
+        "{task}, {episodes} episodes, seed {seed}: return {mean:.1f} (std {std:.1f}, "
+        "min {min:.1f}, max {max:.1f}) in {env_steps} env steps; a decision takes "
+        "{decision_ms_median:.1f} ms (median; 95 %: {decision_ms_95:.1f} ms)".format(**found)
+    )
+    if flags.json:
+        storage.write_text(flags.json, json.dumps(found, indent=1) + "\n")
+        print(f"json: {flags.json}")
+
+
+def _write_video(flags: argparse.Namespace, agent, episode: dict, frames: list) -> None:
+    from planet_tf.analysis import predictions, videos
+
+    model = agent.world_model if agent else None
+    video = predictions.evaluation_video(model, episode, np.array(frames), size=flags.size)
+    videos.write(flags.video, video, flags.fps)
+    print(f"video: {flags.video}")

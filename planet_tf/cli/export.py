@@ -1,0 +1,41 @@
+"""Exports a run's policy as a SavedModel: of any checkpoint, with a planner of any size."""
+
+import argparse
+
+from planet_tf import errors, storage
+from planet_tf.cli import flags as common
+
+EXAMPLE = (
+    "example: planet-tf export runs/cartpole_swingup-cpu robot/policy "
+    "--gin_bindings=CEM.candidates=50; training exports runs/NAME/policy by itself"
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument("root_dir", help="the run's directory")
+    parser.add_argument(
+        "out", type=storage.expand, help="the SavedModel's directory; an old policy is replaced"
+    )
+    common.add_checkpoint(parser)
+    common.add_gin(parser, files=False)
+    parser.add_argument(
+        "--jit_compile",
+        action="store_true",
+        help="exports the XLA-compiled variant: for a GPU, not for TF Serving or TF-Java",
+    )
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Exports."""
+    from planet_tf import agents, training
+
+    out = flags.out
+    if out.exists() and not (out / "policy_specs.pbtxt").is_file():
+        raise errors.ConfigError(f"{out} exists, and is not an exported policy")
+    loaded = training.load_agent(flags.root_dir, flags.checkpoint, flags.gin_bindings)
+    agent, identity = loaded
+    agents.export_policy(
+        agent.policy, out, agent.train_step_counter, flags.jit_compile, trained_on=identity
+    )
+    print(f"{out}: the policy of update {loaded.updates}")

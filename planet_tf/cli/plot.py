@@ -1,0 +1,81 @@
+"""Draws learning curves of runs, or of CSVs in results/: one panel per task, bands over seeds."""
+
+import argparse
+import pathlib
+
+from planet_tf import storage
+from planet_tf.analysis import aggregation, figures, tables
+
+EXAMPLE = (
+    "example: planet-tf plot runs/rssm-seed* runs/ssm-seed* --out=latent.png; a run's variant is "
+    "its directory's name without -seedN"
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument("paths", nargs="+", metavar="RUN_OR_CSV")
+    parser.add_argument(
+        "--out",
+        type=storage.expand,
+        metavar="FIGURE.png",
+        help="an SVG is written next to it (default: learning_curves.png, unless --csv or --table "
+        "is given)",
+    )
+    parser.add_argument(
+        "--csv",
+        type=storage.expand,
+        metavar="DIR",
+        help="writes a CSV for each run's directory, with one row per evaluation",
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="prints results and the paper's as a Markdown table"
+    )
+    parser.add_argument("--x", choices=list(figures.X_LABELS), default="env_steps")
+    parser.add_argument(
+        "--statistic",
+        choices=list(aggregation.STATISTICS),
+        default="mean",
+        help="over seeds, if there are at least 3; iqm: the interquartile mean",
+    )
+    parser.add_argument("--title", default="")
+    parser.add_argument(
+        "--labels",
+        type=_label,
+        nargs="+",
+        default=[],
+        metavar="VARIANT=LABEL",
+        help="names in the legend",
+    )
+    parser.add_argument(
+        "--reference", action="store_true", help="also draws the paper's scores after 1000 episodes"
+    )
+
+
+def _label(text: str) -> tuple[str, str]:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text}: must be VARIANT=LABEL")
+    variant, _, label = text.partition("=")
+    return variant, label
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Reads, writes and draws."""
+    files: list[pathlib.Path] = []
+    curves = [curve for path in flags.paths for curve in tables.read(path)]
+    if flags.csv:
+        files += tables.write_csvs(curves, flags.csv)
+    if flags.table:
+        print(aggregation.table(curves))
+    if flags.out or not (flags.csv or flags.table):
+        files += figures.draw(
+            curves,
+            flags.out or "learning_curves.png",
+            flags.x,
+            flags.statistic,
+            flags.title,
+            dict(flags.labels),
+            flags.reference,
+        )
+    for file in files:
+        print(file)

@@ -1,0 +1,29 @@
+"""Trains a PlaNet agent; the same command resumes the run."""
+
+import argparse
+
+from planet_tf.cli import flags as common
+
+EXAMPLE = (
+    "example: planet-tf train --gin_file=cartpole_swingup.gin --gin_file=cpu.gin "
+    "--gin_bindings='train.seed=1' --root_dir=runs/swingup-1"
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    common.add_gin(parser)
+    parser.add_argument(
+        "--root_dir",
+        metavar="DIR",
+        help="the run's directory; resumed if it holds a run (default: runs/NAME, from the gin "
+        "files' names)",
+    )
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Trains."""
+    from planet_tf import config, training
+
+    config.parse(flags.gin_file, flags.gin_bindings)
+    training.train(flags.root_dir or config.default_root_dir(flags.gin_file))

@@ -1,0 +1,44 @@
+"""What gin 0.5 knows but has no public function for; setup.cfg pins gin to this version."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import gin
+
+
+def configurables() -> dict[str, Callable]:
+    """Returns the functions and classes of planet_tf that gin configures, by name."""
+    return {
+        configurable.name: configurable.wrapped
+        for _, configurable in gin.config._REGISTRY.items()
+        if (configurable.module or "").startswith("planet_tf")
+    }
+
+
+def denylist(name: str) -> tuple[str, ...]:
+    """Returns the arguments of a configurable of planet_tf that gin may not set."""
+    return tuple(gin.config._REGISTRY.get_match(f"planet_tf.{name}").denylist or ())
+
+
+def macros_without_value() -> list[str]:
+    """Returns the names of macros that are used in the parsed settings but never set."""
+    config = gin.config._CONFIG
+    macros = gin.config.iterate_references(config, to=gin.get_configurable("gin.macro"))
+    return sorted(
+        macro.scoped_selector.removesuffix("/gin.macro")
+        for macro in macros
+        if macro.config_key not in config
+    )
+
+
+@contextlib.contextmanager
+def includes_from(folder: pathlib.Path) -> Iterator[None]:
+    """Makes gin look for included files in a folder first; its own search path only grows."""
+    prefixes = gin.config._LOCATION_PREFIXES
+    prefixes.insert(0, os.fspath(folder))
+    try:
+        yield
+    finally:
+        prefixes.pop(0)

@@ -1,0 +1,70 @@
+"""What every planner is: an optimizer of action sequences that knows nothing but their scores."""
+
+import abc
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from planet_tf.seeds import RowSeeds
+
+Score = Callable[[tf.Tensor, RowSeeds], tf.Tensor]
+"""(candidates float32 [B, J, H, A], seeds) -> scores float32 [B, J]; higher is better."""
+
+PlannerState = dict[str, tf.Tensor]
+"""What a planner remembers from one decision to the next, each [B, ...]; {} for most planners."""
+
+
+class Plan(NamedTuple):
+    """The result of planning.
+
+    Attributes:
+      actions: float32 [B, H, A]; actions[:, 0] is executed. NaN where no candidate has a finite
+        score.
+      std: float32 [B, H, A], how far the last candidates were spread.
+      state: for the next decision.
+    """
+
+    actions: tf.Tensor
+    std: tf.Tensor
+    state: PlannerState
+
+
+class Planner(abc.ABC):
+    """Plans B decisions at a time, independently of each other.
+
+    A planner with memory declares it in `state_spec`. Its state joins the policy state: it is reset
+    in the rows whose episode starts, exported and resumed.
+    """
+
+    def state_spec(self, action_size: int) -> dict[str, tf.TensorSpec]:
+        """Returns the specs of one row of the state."""
+        return {}
+
+    @abc.abstractmethod
+    def plan(self, score: Score, seeds: RowSeeds, action_size: int, state: PlannerState) -> Plan:
+        """Plans actions in [-1, 1].
+
+        Args:
+          score: rates candidates; see `Score`.
+          seeds: one per decision; they decide all randomness, that of the scores included.
+          action_size: A.
+          state: of the previous decision; zeros in rows that start an episode.
+        """
+
+
+def clip(actions: tf.Tensor) -> tf.Tensor:
+    """Clips actions to [-1, 1] but keeps NaN, which XLA's clip would turn into a bound."""
+    return tf.where(tf.math.is_nan(actions), actions, tf.clip_by_value(actions, -1.0, 1.0))
+
+
+def repeat(times: int, step: Callable, actions: tf.Tensor, std: tf.Tensor):
+    """Runs `(actions, std) = step(i, actions, std)` for i = 0, ..., times - 1 as a graph loop."""
+    _, actions, std = tf.while_loop(
+        lambda i, *_: i < times,
+        lambda i, actions, std: (i + 1, *step(i, actions, std)),
+        (tf.constant(0), actions, std),
+        parallel_iterations=1,
+        maximum_iterations=times,
+    )
+    return actions, std

@@ -1,0 +1,58 @@
+"""Process-wide choices: what libraries print, and the device that TensorFlow uses."""
+
+import contextlib
+import os
+
+from planet_tf import errors
+
+DEVICES = ("auto", "cpu", "gpu")
+
+
+def silence_libraries() -> None:
+    """Silences notes and warnings of TensorFlow, absl and gym; call it before they are imported.
+
+    TF_CPP_MIN_LOG_LEVEL is kept if it is set: 0 shows TensorFlow's notes.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with contextlib.suppress(ImportError):  # the doctor reports what is missing
+        from absl import logging
+        from gym_notices import notices as gym_notices
+
+        logging.set_verbosity(logging.ERROR)
+        gym_notices.notices.clear()  # TF-Agents imports gym 0.23, which warns that it is old
+
+
+def choose_device(device: str = "auto") -> None:
+    """Makes TensorFlow use a GPU or none; call it before TensorFlow's first operation.
+
+    GPU memory is allocated as it is needed, which leaves some to the renderer.
+
+    Args:
+      device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
+
+    Raises:
+      ConfigError: if 'gpu' is asked for and TensorFlow finds none.
+      RuntimeError: if TensorFlow has already initialised its devices.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise errors.ConfigError(
+            "device 'gpu', but TensorFlow finds no GPU",
+            "check that nvidia-smi lists one, that CUDA_VISIBLE_DEVICES does not hide it and that "
+            "the extra is installed (pip install -e '.[gpu]'), or use device 'auto'",
+            "train.device",
+        )
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+        return
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow uses a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_logical_devices("GPU"))

@@ -1,0 +1,32 @@
+"""Training: Algorithm 1, the run that it acts on, and what a run leaves behind."""
+
+import os
+
+from planet_tf import errors
+from planet_tf.training import loop, run
+from planet_tf.training.loading import load, load_agent, load_policy
+from planet_tf.training.settings import Settings
+
+
+def train(root_dir: str | os.PathLike, settings: Settings | None = None) -> None:
+    """Trains an agent (paper algorithm 1); resumes the run in `root_dir`.
+
+    Args:
+      root_dir: the run's directory: checkpoints, episodes, tensorboard, scalars.jsonl, policy.
+      settings: None: those that gin sets as train.NAME.
+
+    Raises:
+      ConfigError: if a setting cannot be used; nothing has been written.
+      NotFiniteError: if an observation, a reward, the loss, a gradient or a plan is NaN or
+        infinite; the last checkpoint is good.
+      EnvironmentFailure: if an environment fails 3 times in a row; after a checkpoint.
+      StorageError: if the directory cannot be written to; what was in it is intact.
+      Interrupted: on Ctrl-C and SIGTERM, after a checkpoint.
+    """
+    with errors.as_config_errors():
+        settings = Settings() if settings is None else settings
+    with run.opened(root_dir, settings) as opened:
+        loop.learn(opened, settings)
+
+
+__all__ = ["Settings", "load", "load_agent", "load_policy", "train"]

@@ -1,0 +1,35 @@
+"""Makes an agent from what run.json says of its task, without making the environment."""
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from planet_tf.agents import PlanetAgent
+from planet_tf.seeds import RunSeeds, Stream
+
+_DTYPES = {"image": tf.uint8, "state": tf.float32}
+
+
+def make_agent(identity: dict, jit_compile: bool) -> PlanetAgent:
+    """Makes the agent of a run with freshly initialized weights.
+
+    Args:
+      identity: of `Run.identity`; its seed, observations and action_size are used.
+      jit_compile: compiles the policies with XLA.
+    """
+    seeds = RunSeeds(identity["seed"])
+    observations = {
+        key: tensor_spec.TensorSpec(shape, _DTYPES[key], key)
+        for key, shape in identity["observations"].items()
+    }
+    action = tensor_spec.BoundedTensorSpec(
+        [identity["action_size"]], tf.float32, np.float32(-1), np.float32(1), "action"
+    )
+    tf.keras.utils.set_random_seed(seeds.integer(Stream.WEIGHTS))
+    return PlanetAgent(
+        ts.time_step_spec(observations),
+        action,
+        seed=seeds.integer(Stream.UPDATES),
+        jit_compile=jit_compile,
+    )

@@ -1,0 +1,137 @@
+"""The learner: compiled updates, test losses and predictions of one agent."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from planet_tf import errors
+from planet_tf.agents import PlanetAgent
+from planet_tf.experience import ReplayBuffer
+from planet_tf.models import open_loop
+from planet_tf.seeds import RunSeeds, Stream
+from planet_tf.training import interrupts
+
+
+class Learner:
+    """Trains an agent on chunks of the replay, and tests it on held-out ones.
+
+    It alone knows how updates are compiled.
+
+    Attributes:
+      update: a batch of chunks -> LossInfo; one optimizer step.
+    """
+
+    def __init__(
+        self,
+        agent: PlanetAgent,
+        seeds: RunSeeds,
+        batch_size: int,
+        chunk_length: int,
+        jit_compile: bool,
+    ):
+        distance = agent.world_model.overshooting_distance
+        if distance >= chunk_length:
+            raise errors.ConfigError(
+                f"WorldModel.overshooting_distance ({distance}) must be below train.chunk_length "
+                f"({chunk_length}): no chunk holds that many steps ahead",
+                setting="WorldModel.overshooting_distance",
+            )
+        self._agent, self._seeds = agent, seeds
+        self._batch_size, self._chunk_length = batch_size, chunk_length
+        self.update = tf.function(agent.train, jit_compile=jit_compile)
+        self._loss = tf.function(agent.loss, jit_compile=jit_compile)
+
+        def predict(batch, context, seed):
+            return open_loop.predict(agent.world_model, batch, context, seed)
+
+        self._predict = tf.function(predict, jit_compile=jit_compile)
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps taken."""
+        return int(self._agent.train_step_counter.numpy())
+
+    def fit(
+        self, replay: ReplayBuffer, updates: int, progress: Callable[[int], None]
+    ) -> dict[str, float]:
+        """Takes `updates` optimizer steps; returns the means of the loss terms and the speed.
+
+        Args:
+          replay: the training episodes.
+          updates: number of optimizer steps.
+          progress: called with the number of steps taken, after each.
+
+        Raises:
+          ConfigError: if no episode is as long as a chunk.
+          NotFiniteError: if a term is NaN or infinite.
+        """
+        self.check_long_enough(replay)
+        start, first = time.perf_counter(), self.updates
+        history: list[dict[str, tf.Tensor]] = []
+        for batch in self.chunks(replay, updates):
+            terms = self.update(batch).extra
+            if history:  # checked one update late so that a GPU never waits
+                _check_finite(history[-1], first + len(history))
+            history.append(terms)
+            progress(len(history))
+            interrupts.check()
+        _check_finite(history[-1], first + updates)
+        means = {f"train/{k}": float(np.mean([t[k] for t in history])) for k in history[0]}
+        return {**means, "time/updates_per_second": updates / (time.perf_counter() - start)}
+
+    def test(self, heldout: ReplayBuffer) -> dict[str, float]:
+        """Returns the loss terms of held-out chunks; none if no episode is as long as a chunk."""
+        batch = self._heldout_chunks(heldout, self._batch_size)
+        if batch is None:
+            return {}
+        return {f"test/{key}": float(value) for key, value in self._loss(batch).extra.items()}
+
+    def predict(self, heldout: ReplayBuffer):
+        """Predicts 8 held-out chunks open loop; None if no episode is as long as a chunk.
+
+        Returns:
+          the errors after the context, means by name, and the first chunk's prediction as arrays;
+          see `open_loop`.
+        """
+        context = min(open_loop.CONTEXT, self._chunk_length - 1)
+        batch = self._heldout_chunks(heldout, 8)
+        if batch is None:
+            return None
+        prediction = self._predict(batch, context, tf.constant(open_loop.SEED))
+        found = open_loop.errors(prediction, batch["reward"])
+        means = {key: float(tf.reduce_mean(error[:, context:])) for key, error in found.items()}
+        return means, {key: value[0].numpy() for key, value in prediction.items()}
+
+    def chunks(self, replay: ReplayBuffer, updates: int) -> tf.data.Dataset:
+        """Returns the batches of the next updates."""
+        seed = self._seeds.integer(Stream.REPLAY)
+        return replay.chunks(seed, self.updates, updates, self._batch_size, self._chunk_length)
+
+    def check_long_enough(self, replay: ReplayBuffer) -> None:
+        """Raises ConfigError if no episode in the replay is as long as a chunk."""
+        length, longest = self._chunk_length, replay.longest
+        if longest < length:
+            raise errors.ConfigError(
+                f"train.chunk_length ({length}) exceeds the {longest} frames of the longest "
+                "episode collected so far",
+                f"set it to at most {longest}",
+                "train.chunk_length",
+            )
+
+    def _heldout_chunks(self, heldout: ReplayBuffer, count: int):
+        if heldout.longest < self._chunk_length:
+            return None
+        seed = self._seeds.integer(Stream.HELDOUT)
+        chunks = heldout.chunks(seed, self.updates, 1, count, self._chunk_length)
+        return next(iter(chunks))
+
+
+def _check_finite(terms: dict[str, tf.Tensor], update: int) -> None:
+    broken = [key for key, value in terms.items() if not np.isfinite(value)]
+    if broken:
+        raise errors.NotFiniteError(
+            f"{', '.join(broken)} became NaN or infinite in update {update}; checkpoints and "
+            "episodes are from before that"
+        )

@@ -1,0 +1,208 @@
+"""Loads what training left: a run's directory, or an exported policy alone."""
+
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import gin
+from tf_agents.policies import py_policy, py_tf_eager_policy
+
+from planet_tf import config, environments, errors, runtime, storage
+from planet_tf.agents import PlanetAgent, PlanetPyPolicy
+from planet_tf.environments import actions
+from planet_tf.experience import Collector
+from planet_tf.seeds import RunSeeds, Stream
+from planet_tf.training import building, run_directory
+from planet_tf.training.checkpoints import Checkpoints
+
+
+class LoadedAgent(NamedTuple):
+    """An agent as it was at a checkpoint, and the identity of its run; see `Run.identity`."""
+
+    agent: PlanetAgent
+    identity: dict
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps it was trained for."""
+        return int(self.agent.train_step_counter)
+
+
+class Trained(NamedTuple):
+    """A trained policy, without exploration noise, and the environment it acts in."""
+
+    policy: py_policy.PyPolicy
+    collector: Collector
+    updates: int
+    agent: PlanetAgent | None  # None for an exported policy
+
+
+def load_agent(
+    root_dir: str | os.PathLike, number: int | None = None, bindings: Sequence[str] = ()
+) -> LoadedAgent:
+    """Loads a run's agent, without making its environment; a running trainer is not disturbed.
+
+    Args:
+      root_dir: the run's directory. Its config.gin replaces all gin settings.
+      number: the checkpoint's; None: the newest that can be read.
+      bindings: gin settings that differ from the run's, such as another planner's.
+
+    Raises:
+      ConfigError: if there is no such run or checkpoint, or it does not fit this version or the
+        bindings.
+    """
+    root = storage.tensorflow_path(root_dir)
+    identity = run_directory.read_identity(root)
+    if not (root / "config.gin").is_file() or "action_size" not in identity:
+        raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
+    gin.clear_config()
+    config.parse([os.fspath(root / "config.gin")], bindings)
+    with errors.as_config_errors():
+        runtime.choose_device()
+        agent = building.make_agent(identity, jit_compile=False)
+        if Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
+            raise errors.ConfigError(f"{root} has no checkpoint yet; one follows every collection")
+    return LoadedAgent(agent, identity)
+
+
+def load(
+    path: str | os.PathLike,
+    task: str | None = None,
+    number: int | None = None,
+    bindings: Sequence[str] = (),
+    wrap: Callable = lambda env: env,
+    report: Callable[[str], None] = print,
+) -> Trained:
+    """Loads a run's policy or an exported one, and its environment.
+
+    Args:
+      path: a run's directory, or an exported policy's.
+      task: which task of several, or another one than the policy was trained on; None: the one it
+        was trained on.
+      number: a run's checkpoint; None: the newest.
+      bindings: gin settings that differ from the run's.
+      wrap: a wrapper around the environment.
+      report: called with one line about each failure of the environment.
+
+    Raises:
+      ConfigError: if there is nothing to load, or the environment does not fit.
+    """
+    path = storage.tensorflow_path(path)
+    if not (path / "config.gin").is_file():
+        _refuse_for_policies(path, number, bindings)
+        policy, agent, changed = load_policy(path), None, {}
+        identity, updates = run_directory.read_identity(path), int(policy.get_train_step())
+    else:
+        agent, identity = loaded = load_agent(path, number, bindings)
+        policy, updates = PlanetPyPolicy(agent.policy), loaded.updates
+        changed = {
+            key: config.value_of(environments.load, key)
+            for key in ("action_repeat", "camera")
+            if any(f"load_environment.{key}" in binding for binding in bindings)
+        }
+    tasks = _by_task(identity)
+    task = _chosen(task, tasks, path)
+    with errors.as_config_errors():
+        collector = Collector(_maker(policy, identity, tasks, task, changed, wrap), report)
+    _check_fits(policy, collector.env, path)
+    _report_differences(path, tasks, task, collector.env)
+    return Trained(policy, collector, updates, agent)
+
+
+def _refuse_for_policies(path: pathlib.Path, number, bindings) -> None:
+    if number is not None:
+        raise errors.ConfigError(f"{path} is not a run: it has no checkpoint {number}")
+    if bindings:
+        raise errors.ConfigError(f"{path} is not a run: an exported policy's settings are fixed")
+
+
+def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPyTFEagerPolicy:
+    """Loads an exported policy as a TF-Agents PyPolicy.
+
+    Raises:
+      ConfigError: if the directory holds none.
+    """
+    path = storage.tensorflow_path(directory)
+    if not (path / "saved_model.pb").is_file() or not (path / "policy_specs.pbtxt").is_file():
+        raise errors.ConfigError(
+            f"{path} holds neither a run (config.gin) nor an exported policy (saved_model.pb)"
+        )
+    runtime.choose_device()
+    return py_tf_eager_policy.SavedModelPyTFEagerPolicy(os.fspath(path), load_specs_from_pbtxt=True)
+
+
+def _chosen(task: str | None, tasks: dict, path: pathlib.Path) -> str:
+    """Returns the task that is asked for, or the only one."""
+    if task is not None:
+        return task
+    if len(tasks) != 1:
+        among = f": {', '.join(tasks)}" if tasks else ""
+        raise errors.ConfigError(f"{path}: name a task with --task{among}", setting="--task")
+    return next(iter(tasks))
+
+
+def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) -> Callable:
+    """Returns what makes a task's environment as the policy's run made it."""
+    load_task = functools.partial(
+        environments.load,
+        task,
+        seed=RunSeeds(identity.get("seed", 0)).integer(Stream.ENVIRONMENT),
+        observations=tuple(policy.time_step_spec.observation),
+        **{**tasks.get(task, {}), **changed},
+    )
+    # Only one of several tasks may have fewer actions than the policy.
+    size = policy.action_spec.shape[0] if len(tasks) > 1 else None
+
+    def make():
+        env = load_task()
+        return wrap(env if size is None else actions.pad(env, size))
+
+    return make
+
+
+def _check_fits(policy, env, path: pathlib.Path) -> None:
+    """Raises ConfigError if an environment's observations or actions are not the policy's."""
+    wanted, given = (
+        {key: tuple(spec.shape) for key, spec in {**observation, "action": action}.items()}
+        for observation, action in (
+            (policy.time_step_spec.observation, policy.action_spec),
+            (env.observation_spec(), env.action_spec()),
+        )
+    )
+    if wanted != given:
+        raise errors.ConfigError(
+            f"{env.name} does not fit the policy in {path}: it has {given}, the policy takes "
+            f"{wanted}",
+            "name a task that fits with --task",
+            "--task",
+        )
+
+
+def _report_differences(path: pathlib.Path, tasks: dict, task: str, env) -> None:
+    """Prints how the environment differs from the one that the policy was trained in."""
+    if tasks and task not in tasks:
+        print(
+            f"note: {path} was trained on {' and '.join(tasks)}; it is evaluated on {task} at "
+            f"action repeat {env.action_repeat}",
+            file=sys.stderr,
+        )
+    for key, before in tasks.get(task, {}).items():
+        if getattr(env, key) != before and before is not None:
+            now = getattr(env, key)
+            print(f"note: {path} was trained with {key} {before}, now it is {now}", file=sys.stderr)
+
+
+def _by_task(identity: dict) -> dict[str, dict]:
+    """Returns the action repeat and the camera of each task in an identity."""
+    if "task" not in identity:
+        return {}
+    several = isinstance(identity["task"], list)
+    keys = ("task", "action_repeat", "camera")
+    columns = [identity.get(key) if several else [identity.get(key)] for key in keys]
+    return {
+        name: {"action_repeat": repeat, "camera": camera}
+        for name, repeat, camera in zip(*columns, strict=True)
+    }

@@ -1,0 +1,272 @@
+"""One run: its parts, and the acts of Algorithm 1."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from planet_tf import errors, runtime, seeds, storage
+from planet_tf.agents import PlanetPyPolicy, export_policy
+from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
+from planet_tf.experience.metrics import CollectMetrics
+from planet_tf.experience.timing import TimedPolicy
+from planet_tf.seeds import Stream
+from planet_tf.training import building, interrupts
+from planet_tf.training.checkpoints import Checkpoints
+from planet_tf.training.evaluation import Score
+from planet_tf.training.learner import Learner
+from planet_tf.training.reporting import Report
+from planet_tf.training.run_directory import RunDirectory
+from planet_tf.training.settings import Settings
+from planet_tf.training.tasks import Tasks
+
+
+@contextlib.contextmanager
+def opened(root_dir: str | os.PathLike, settings: Settings) -> Iterator["Run"]:
+    """Opens a run, resuming the one in the directory, and closes it.
+
+    A checkpoint is written if the run is interrupted, or its environment fails.
+
+    Raises:
+      ConfigError: if a setting cannot be used, or the directory is in use or holds another run;
+        nothing has been written.
+    """
+    run = Run(root_dir, settings)
+    try:
+        with interrupts.deferred():
+            yield run
+        run.report.finished(run.directory, run.tasks.names)
+    except (errors.Interrupted, errors.EnvironmentFailure):
+        run.report.line(f"stopped at update {run.learner.updates}: writing a checkpoint")
+        run.save()
+        raise
+    finally:
+        run.close()
+
+
+class Run:
+    """The parts of a run, and the acts that `loop.learn` calls. All state is in the parts.
+
+    Attributes:
+      tasks: environments and collectors.
+      agent: world model, optimizer and policies.
+      learner: updates.
+      replay, heldout: the training and the held-out episodes.
+      report: logs and prints.
+      directory: the locked directory.
+      identity: what must not change in a run: seed, task, observations, ...; see run.json.
+      last_decisions: seconds of each decision in the last collection.
+    """
+
+    def __init__(self, root_dir: str | os.PathLike, settings: Settings):
+        """Builds everything; writes nothing before environment and planner have been tried.
+
+        Raises:
+          ConfigError: if a setting cannot be used, or the directory is in use or holds another run.
+        """
+        root = storage.tensorflow_path(root_dir)
+        self._seeds, self._failures = seeds.RunSeeds(settings.seed), _counter("failures")
+        self._evaluated = _counter("evaluated")
+        self.last_decisions: list[float] = []
+        with errors.as_config_errors():
+            runtime.choose_device(settings.device)
+            jit_compile = settings.jit_compile
+            jit_compile = runtime.has_gpu() if jit_compile is None else jit_compile
+            self.tasks = Tasks(
+                settings.task,
+                self._seeds.integer(Stream.ENVIRONMENT),
+                settings.environments,
+                self._environment_failed,
+            )
+            self.tasks.check_chunk_length(settings.chunk_length)
+            identity = {"seed": settings.seed, **self.tasks.identity()}
+            self.agent = building.make_agent(identity, jit_compile)
+            self.learner = Learner(
+                self.agent, self._seeds, settings.batch_size, settings.chunk_length, jit_compile
+            )
+            self._make_policies()
+            self.directory = RunDirectory(root, identity)
+        self.identity = identity
+        try:
+            self._open(settings.episodes)
+        except BaseException:
+            self.directory.release()
+            raise
+
+    def _make_policies(self) -> None:
+        """Makes the policies, and tries each once: the first call traces it."""
+        env = self.tasks.env
+        self._random_policy = TimedPolicy(UniformPolicy(env))
+        self.collect_policy, self.policy = (
+            TimedPolicy(PlanetPyPolicy(policy, batch_time_steps=not env.batched))
+            for policy in (self.agent.collect_policy, self.agent.policy)
+        )
+        for policy in (self.collect_policy, self.policy):
+            policy.action(env.reset(), policy.get_initial_state(env.batch_size or 1))
+            policy.pop_mean_ms()
+
+    def _open(self, episodes: int) -> None:
+        """Loads what the directory holds, and starts logging."""
+        root, spec = self.directory.root, self.agent.training_data_spec
+        self.replay = ReplayBuffer(spec, root / "episodes" / "train")
+        self.heldout = ReplayBuffer(spec, root / "episodes" / "heldout")
+        self._metrics = CollectMetrics(self.tasks.names)
+        self._checkpoints = Checkpoints(
+            root / "checkpoints",
+            agent=self.agent,
+            evaluated=self._evaluated,
+            failures=self._failures,
+            **self._metrics.objects,
+        )
+        saved = self._checkpoints.restore()
+        for number, episode in self.replay.episodes_since(saved or 0):
+            self._metrics.observe(self.tasks.name(number), episode)
+        self.report = Report(self.directory, episodes, self.counters())
+        self.directory.take()
+        if self.episodes:
+            bad_files = self.replay.moved_aside + self.heldout.moved_aside
+            self.report.resumed(self.directory, self.counters(), saved, bad_files)
+
+    # The acts of Algorithm 1.
+
+    def collect_random(self, count: int = 1) -> None:
+        """Adds episodes of uniform random actions to the replay."""
+        self._collect(self._random_policy, count)
+
+    def hold_out_random(self, count: int = 1) -> None:
+        """Adds episodes of uniform random actions to the held-out ones."""
+        first = self.heldout_episodes
+        for _, episode in self._episodes(self._random_policy, Stream.HELDOUT, first, count):
+            self.heldout.add_episode(episode)
+
+    def fit(self, updates: int) -> None:
+        """Takes `updates` optimizer steps on chunks of the replay."""
+        terms = self.learner.fit(
+            self.replay, updates, lambda done: self.report.within_fit(done, updates)
+        )
+        test = self.learner.test(self.heldout)
+        if not test:
+            self.report.once("no held-out episode is as long as a chunk: no test terms yet")
+        self.report.fitted({**terms, **test}, self.counters())
+
+    def collect(self, count: int = 1) -> None:
+        """Adds episodes of the collect policy to the replay."""
+        self._collect(self.collect_policy, count)
+
+    def evaluate(self, episodes: int) -> None:
+        """Scores the policy without noise, and predicts held-out chunks open loop.
+
+        Each task has `episodes` episodes, and the score is the mean over tasks.
+        """
+        scores = {}
+        for number, name in enumerate(self.tasks.names):
+            sequences = self._seeds.sequence(Stream.EVALUATION, self.episodes).spawn(episodes)
+            found = self.tasks.collect(number, self.policy, sequences, [interrupts.check])
+            scores[name] = Score(found)
+            for episode in found:
+                self.heldout.add_episode(episode)
+        self._evaluated.assign(self.episodes)
+        mean = float(np.mean([score.mean for score in scores.values()]))
+        self.report.evaluated(scores, mean, self.policy.pop_mean_ms(), self.counters())
+        if predicted := self.learner.predict(self.heldout):
+            means, first = predicted
+            reads_images = self.agent.world_model.reads == "image"
+            self.report.predicted(means, first if reads_images else None, self.counters())
+
+    def save(self) -> None:
+        """Writes a checkpoint.
+
+        Raises:
+          NotFiniteError: if the model is not finite; there is no such checkpoint then.
+          StorageError: if it cannot be written; the previous one is intact.
+        """
+        for variable in self.agent.world_model.variables:
+            if not np.all(np.isfinite(variable)):
+                raise errors.NotFiniteError(
+                    f"{variable.name} is NaN or infinite after update {self.learner.updates}; "
+                    f"{self.directory.root} holds the last good checkpoint"
+                )
+        self._checkpoints.save(self.episodes)
+
+    def export(self) -> None:
+        """Writes the policy as a SavedModel."""
+        export_policy(
+            self.agent.policy,
+            self.directory.root / "policy",
+            self.agent.train_step_counter,
+            trained_on=self.identity,
+        )
+
+    # What the loop reads.
+
+    @property
+    def episodes(self) -> int:
+        """Episodes ever added to the replay, random ones included."""
+        return self.replay.num_episodes
+
+    @property
+    def heldout_episodes(self) -> int:
+        """Episodes ever held out."""
+        return self.heldout.num_episodes
+
+    @property
+    def evaluated(self) -> int:
+        """The number of episodes at the last evaluation; 0: there was none."""
+        return int(self._evaluated)
+
+    def counters(self) -> dict[str, int]:
+        """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
+        steps = self._metrics.agent_steps()
+        return {
+            "updates": self.learner.updates,
+            "episodes": self.episodes,
+            "agent_steps": sum(steps.values()),
+            "env_steps": self.tasks.env_steps(steps),
+        }
+
+    def close(self) -> None:
+        """Closes environments and files, and unlocks the directory."""
+        self.tasks.close()
+        try:
+            self.report.close()
+        finally:
+            self.directory.release()
+
+    # Collection.
+
+    def _collect(self, policy: TimedPolicy, count: int) -> None:
+        for number, episode in self._episodes(policy, Stream.COLLECT, self.episodes, count):
+            task, planned = self.tasks.name(number), policy is self.collect_policy
+            self.replay.add_episode(episode)
+            self._metrics.observe(task, episode)
+            self.report.collected(
+                task,
+                self._metrics.last(),
+                self.counters(),
+                int(self._failures),
+                policy.mean_ms if planned else 0.0,
+                self.tasks.several,
+            )
+        self.last_decisions = policy.seconds
+        policy.pop_mean_ms()
+
+    def _episodes(
+        self, policy: TimedPolicy, stream: Stream, first: int, count: int
+    ) -> Iterator[tuple[int, Episode]]:
+        """Yields the episodes first, ..., first + count - 1 of a stream with their numbers."""
+        rows = self.tasks.env.batch_size or 1  # with several tasks there is one row
+        for start in range(first, first + count, rows):
+            numbers = range(start, min(start + rows, first + count))
+            sequences = [self._seeds.sequence(stream, number) for number in numbers]
+            found = self.tasks.collect(start, policy, sequences, [interrupts.check])
+            yield from zip(numbers, found, strict=True)
+
+    def _environment_failed(self, line: str) -> None:
+        self._failures.assign_add(1)
+        self.report.line(line)
+
+
+def _counter(name: str) -> tf.Variable:
+    return tf.Variable(0, trainable=False, name=name)

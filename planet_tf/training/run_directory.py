@@ -1,0 +1,157 @@
+"""A run's directory: locked by one process, and the same run forever."""
+
+import datetime
+import fcntl
+import json
+import os
+import pathlib
+import re
+import socket
+
+from planet_tf import config, errors, storage
+
+# The settings of these may change when a run is resumed; all other settings are the model's.
+_CHANGEABLE = (
+    "train",
+    "PlanetAgent",
+    "PlanetPolicy",
+    "ReplayBuffer",
+    "GaussianNoise",
+    "CEM",
+    "RandomShooting",
+    "ImaginedReturn",
+    "load_environment",
+)
+
+
+class RunDirectory:
+    """Locks a run's directory, and refuses it to another run or another model.
+
+    `run.json` holds the run's identity; `config.gin` holds the settings of the process that wrote
+    there last.
+
+    Args:
+      root_dir: the directory; created if it is missing.
+      identity: what must not change in a run, see `Run.identity`; goes to JSON.
+
+    Attributes:
+      root: the directory.
+      settings: the settings in use, as gin text.
+      killed: the process that held the directory last and was killed, or None.
+      changes: 'NAME: THEN -> NOW' for each setting that has changed.
+
+    Raises:
+      ConfigError: if another process holds it, or it belongs to another run; nothing is changed.
+      StorageError: if it cannot be created or written to.
+    """
+
+    def __init__(self, root_dir: str | os.PathLike, identity: dict):
+        self.root, self._identity = pathlib.Path(root_dir), identity
+        self.settings = config.in_use()
+        self._created = not self.root.exists()
+        self.killed = self._lock()
+        try:
+            self.changes = self._check()
+        except BaseException:
+            self.release()
+            raise
+
+    @property
+    def imports(self) -> list[str]:
+        """The user's modules that the settings need."""
+        return re.findall(r"(?m)^import ([\w.]+)$", self.settings)
+
+    def take(self) -> None:
+        """Writes the identity and the current settings."""
+        storage.write_text(self.root / "run.json", json.dumps(self._identity) + "\n")
+        storage.write_text(self.root / "config.gin", self.settings)
+
+    def release(self) -> None:
+        """Unlocks the directory, and removes it if the run has left nothing."""
+        if self._file.closed:
+            return
+        (self.root / "lock").unlink(missing_ok=True)
+        if self._created and self.root.exists() and not any(self.root.iterdir()):
+            self.root.rmdir()
+        self._file.close()
+
+    # What may not change.
+
+    def _check(self) -> list[str]:
+        """Returns the settings that have changed; raises ConfigError for those that must not."""
+        refused, allowed = self._changed_identity(), list[str]()
+        file = self.root / "config.gin"
+        if file.exists():
+            before = file.read_text(encoding="utf-8")
+            for name, change in config.differences(before, self.settings).items():
+                changeable = config.owner(name) in _CHANGEABLE
+                (allowed if changeable else refused).append(f"{name}: {change}")
+        if refused:
+            raise errors.ConfigError(
+                "\n  ".join([f"{self.root} holds another run, then -> now:", *refused]),
+                f"use its settings (they are in {file}), or name another directory with --root_dir",
+            )
+        return allowed
+
+    def _changed_identity(self) -> list[str]:
+        before = read_identity(self.root)
+        return changes(before, self._identity) if before else []
+
+    # The lock, which the kernel releases when the process ends, however it ends.
+
+    def _lock(self) -> str | None:
+        """Locks the directory; returns the process that did not release it, or None."""
+        with storage.writing(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            while not self._acquired():
+                pass  # its holder removed the file in between
+            self._file.seek(0)
+            killed = self._file.read().strip() or None
+            self._file.truncate(0)
+            now = datetime.datetime.now().isoformat(" ", "seconds")
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+            self._file.flush()
+            return killed
+
+    def _acquired(self) -> bool:
+        path = self.root / "lock"
+        self._file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise errors.ConfigError(
+                f"{self.root} is in use by {holder}",
+                "wait until it ends, or name another --root_dir",
+            ) from error
+        if path.exists() and os.path.samestat(os.fstat(self._file.fileno()), path.stat()):
+            return True
+        self._file.close()
+        return False
+
+
+def read_identity(directory: pathlib.Path) -> dict:
+    """Returns the contents of run.json in a run's or policy's directory; {} if there is none.
+
+    Raises:
+      ConfigError: if the file cannot be read.
+    """
+    file = directory / "run.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise errors.ConfigError(
+            f"{file} cannot be read ({error})", "restore it, or use another directory"
+        ) from error
+
+
+def changes(before: dict, now: dict) -> list[str]:
+    """Returns 'NAME: THEN -> NOW' for what differs between two identities."""
+    now = json.loads(json.dumps(now))
+    return [
+        f"{name}: {before.get(name)} -> {now.get(name)}"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    ]

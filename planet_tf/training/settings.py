@@ -1,0 +1,70 @@
+"""The settings of `train`: gin sets them as train.NAME."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from planet_tf import checks, errors
+
+
+@checks.configurable("train")
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run does, apart from the model, the planner and the environment.
+
+    Args:
+      task: name of the environment, see `planet_tf.environments.load`, such as 'cheetah_run' or a
+        custom 'my_module:make'; or a tuple of names: one agent learns all, from episodes collected
+        in each in turn.
+      seed: decides all randomness.
+      episodes: ends the run, seed episodes included.
+      seed_episodes: episodes of uniform random actions before the first update.
+      heldout_episodes: random episodes that are never trained on, for the test losses.
+      updates_per_episode: updates before each collected episode.
+      batch_size: B, chunks per update.
+      chunk_length: L, steps per chunk.
+      evaluate_every: episodes between evaluations, which add no exploration noise.
+      evaluation_episodes: episodes per evaluation; they join the held-out ones.
+      export_every: episodes between exports of the policy; a checkpoint follows every collection.
+      environments: how many act in parallel, in processes of their own, planned for in one batch. N
+        episodes are collected together, after N times `updates_per_episode` updates: with 1 it is
+        the paper's algorithm.
+      random_collection: collects with uniform random actions instead of the policy's (an experiment
+        of the paper).
+      device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
+      jit_compile: compiles updates and policies with XLA; None: on a GPU.
+
+    Raises:
+      ConfigError: if there would be nothing to learn.
+    """
+
+    task: str | Sequence[str] = ""
+    seed: checks.Natural = 0
+    episodes: checks.Count = 1000
+    seed_episodes: checks.Count = 5
+    heldout_episodes: checks.Count = 5
+    updates_per_episode: checks.Count = 100
+    batch_size: checks.Count = 50
+    chunk_length: checks.AtLeastTwo = 50
+    evaluate_every: checks.Count = 10
+    evaluation_episodes: checks.Count = 1
+    export_every: checks.Count = 10
+    environments: checks.Count = 1
+    random_collection: bool = False
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    jit_compile: bool | None = None
+
+    def __post_init__(self):
+        tasks = len(self.task) if isinstance(self.task, (tuple, list)) else 1
+        if self.seed_episodes < tasks:
+            raise errors.ConfigError(
+                f"train.seed_episodes ({self.seed_episodes}) must be at least the number of tasks, "
+                f"{tasks}: they are counted over all tasks",
+                setting="train.seed_episodes",
+            )
+        if self.episodes <= self.seed_episodes:
+            raise errors.ConfigError(
+                f"train.episodes ({self.episodes}) must exceed train.seed_episodes "
+                f"({self.seed_episodes}), which are random: nothing would be learned",
+                setting="train.episodes",
+            )

@@ -1,0 +1,154 @@
+"""The tasks that a run learns, one or several, and their environments."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from planet_tf import environments, errors
+from planet_tf.environments import actions
+from planet_tf.experience.collector import Collector
+from planet_tf.experience.episode import Episode
+
+
+class Tasks:
+    """The environments of a run's tasks.
+
+    Episode number n is of task n modulo their number: a resumed run continues with the next one.
+
+    Attributes:
+      names: the names of the tasks.
+      collectors: one per task. The environments' specs agree: an action is as large as the largest
+        task's, and the other environments ignore components that they do not have.
+    """
+
+    def __init__(
+        self, task: str | Sequence[str], seed: int, rows: int, report: Callable[[str], None] = print
+    ):
+        """Makes the environments.
+
+        Args:
+          task: a name that `environments.load` takes, or several.
+          seed: of each environment.
+          rows: environments per task; 1 if there are several tasks.
+          report: called with one line about each failure of an environment.
+
+        Raises:
+          ConfigError: if a setting cannot be used.
+        """
+        self.names = checked(task)
+        if self.several and rows > 1:
+            raise errors.ConfigError(
+                f"train.environments ({rows}) must be 1 with several tasks: episodes are collected "
+                "from each in turn",
+                setting="train.environments",
+            )
+        self.collectors = _collectors(self.names, seed, rows, report)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one task."""
+        return len(self.names) > 1
+
+    @property
+    def env(self):
+        """The first task's environment."""
+        return self.collectors[0].env
+
+    def name(self, number: int) -> str:
+        """Returns the task of episode `number`."""
+        return self.names[number % len(self.names)]
+
+    def collect(self, number: int, *arguments) -> list[Episode]:
+        """Collects episodes of the task of episode `number`; see `Collector.collect`."""
+        return self.collectors[number % len(self.names)].collect(*arguments)
+
+    @property
+    def failures(self) -> int:
+        """How often an environment has failed."""
+        return sum(collector.failures for collector in self.collectors)
+
+    def check_chunk_length(self, length: int) -> None:
+        """Raises ConfigError if a task's episodes are always shorter than a chunk."""
+        for env in (collector.env for collector in self.collectors):
+            if length > env.max_steps + 1:
+                raise errors.ConfigError(
+                    f"train.chunk_length ({length}) exceeds the {env.max_steps + 1} frames of an "
+                    f"episode of {env.name} at action repeat {env.action_repeat}",
+                    setting="train.chunk_length",
+                )
+
+    def identity(self) -> dict:
+        """Returns what must not change within a run; for several tasks, lists."""
+        envs = [collector.env for collector in self.collectors]
+        observed = self.env.observation_spec()
+        by_task = {
+            "task": self.names,
+            "action_repeat": [env.action_repeat for env in envs],
+            "camera": [env.camera if "image" in observed else None for env in envs],
+        }
+        return {
+            **{key: value if self.several else value[0] for key, value in by_task.items()},
+            "observations": {key: list(spec.shape) for key, spec in sorted(observed.items())},
+            "action_size": self.env.action_spec().shape[0],
+        }
+
+    def env_steps(self, agent_steps: dict[str, int]) -> int:
+        """Returns the env steps of agent steps by task, at each task's action repeat."""
+        repeats = {collector.env.name: collector.env.action_repeat for collector in self.collectors}
+        return int(sum(repeats[name] * count for name, count in agent_steps.items()))
+
+    def close(self) -> None:
+        """Closes the environments."""
+        for collector in self.collectors:
+            collector.close()
+
+
+def _collectors(names: list[str], seed: int, rows: int, report) -> list[Collector]:
+    def load(name: str) -> Any:
+        if rows > 1:
+            return environments.load_parallel(name, rows, seed)
+        return environments.load(name, seed)
+
+    loaded = {name: load(name) for name in names}
+    _check_states_agree(list(loaded.values()))
+    size = max(env.action_spec().shape[0] for env in loaded.values())
+
+    def make(name: str) -> Any:  # the first time the loaded one, after a failure a new one
+        return actions.pad(loaded.pop(name, None) or load(name), size)
+
+    return [Collector(functools.partial(make, name), report) for name in names]
+
+
+def _check_states_agree(envs: list) -> None:
+    if any(env.observation_spec() != envs[0].observation_spec() for env in envs):
+        sizes = {env.name: int(np.prod(env.observation_spec()["state"].shape)) for env in envs}
+        raise errors.ConfigError(
+            f"the tasks' states differ in size, {sizes}: one agent can learn these tasks only from "
+            "load_environment.observations = ('image',)",
+            setting="load_environment.observations",
+        )
+
+
+def checked(task: str | Sequence[str]) -> list[str]:
+    """Returns the names in `train.task`; raises ConfigError for wrong ones."""
+    if not task:
+        raise errors.ConfigError(
+            "no task",
+            "name a task's file, such as --gin_file=gin/cheetah.gin, or a task, such as "
+            "--gin_bindings=\"train.task='cheetah_run'\"",
+            "train.task",
+        )
+    names = [task] if isinstance(task, str) else task
+    if not isinstance(names, (tuple, list)):
+        raise errors.ConfigError(
+            f"train.task must be a name or a tuple of names, got {task!r}", setting="train.task"
+        )
+    for name in names:
+        environments.check_name(name)
+    if len(set(names)) < len(names):
+        raise errors.ConfigError(
+            f"train.task must name each task once, got {task!r}", setting="train.task"
+        )
+    return list(names)

@@ -1,0 +1,70 @@
+"""The user's modules that a run needs because its gin settings or tasks refer to them."""
+
+import os
+import pathlib
+import re
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable
+
+import gin
+
+
+def main_module() -> str | None:
+    """Returns the name under which other programs import the running script; None: they cannot."""
+    main = sys.modules["__main__"]
+    if main.__spec__:  # python -m package.module
+        return main.__spec__.name
+    file = getattr(main, "__file__", None)
+    return pathlib.Path(file).stem if file else None
+
+
+def name_main_module(config: str) -> None:
+    """Lets an 'import MODULE' line of a gin config find the running script if it is that module.
+
+    Otherwise gin would execute the script again, and know its configurables twice.
+    """
+    name = main_module()
+    if name and re.search(rf"(?m)^import {re.escape(name)}$", config):
+        sys.modules.setdefault(name, sys.modules["__main__"])
+
+
+def missing_imports(config: str) -> list[str]:
+    """Returns the 'import MODULE' lines that a gin config needs before it can be parsed elsewhere.
+
+    They import configurables that neither planet_tf nor gin defines, such as an encoder in the
+    running script. What an interactive session defines cannot be imported and is left out.
+    """
+    text = re.sub(r"(?m)^#.*$", "", config)
+    names = re.findall(r"(?m)^([\w./]+)\.\w+ *=|@([\w./]+)", text)
+    modules = set()
+    for name in {owner or reference for owner, reference in names}:
+        try:
+            module = gin.get_configurable(name.split("/")[-1]).__module__
+        except ValueError:
+            continue
+        if module == "__main__":
+            module = main_module()
+        if module and module.split(".")[0] not in ("planet_tf", "gin"):
+            modules.add(module)
+    lines = [f"import {module}" for module in sorted(modules)]
+    return [line for line in lines if not re.search(rf"(?m)^{re.escape(line)}$", config)]
+
+
+def folders(modules: Iterable[str]) -> list[str]:
+    """Returns the folders that PYTHONPATH must hold to import these modules from another program.
+
+    Installed packages need none; the working directory is '.'.
+    """
+    installed = [*site.getsitepackages(), sysconfig.get_path("stdlib")]
+    found = []
+    for name in modules:
+        main = name == main_module() and name not in sys.modules
+        file = getattr(sys.modules["__main__" if main else name], "__file__", None)
+        if file is None:
+            continue
+        folder = pathlib.Path(file).resolve().parents[name.count(".")]
+        if not any(folder.is_relative_to(path) for path in installed):
+            found.append("." if folder == pathlib.Path.cwd() else os.fspath(folder))
+    return sorted(set(found))

@@ -1,0 +1,101 @@
+"""Learning curves of runs, against values worked out by hand."""
+
+import numpy as np
+import pytest
+from helpers import write_run
+
+from planet_tf import errors
+from planet_tf.analysis import curves
+
+
+def line(time, episodes, **tags):
+    counters = dict(updates=100 * episodes, agent_steps=5 * episodes, env_steps=10 * episodes)
+    return {"time": time, "episodes": episodes, **counters, **tags}
+
+
+LINES = [
+    line(1000.0, 1, **{"collect/return": 5.0}),
+    line(1060.0, 2, **{"collect/return": 7.0}),
+    line(1061.0, 2, **{"train/loss": 1.0}),
+    line(1090.0, 2, **{"evaluation/return": 20.0, "evaluation/return_std": 2.5}),
+    line(5090.0, 3, **{"collect/return": 8.0}),  # resumed after a pause of 4000 s
+    line(5120.0, 4, **{"evaluation/return": 30.0, "evaluation/return_std": None}),
+]
+
+
+def test_run_is_read(tmp_path):
+    tail = '{"time": 5200, "episodes": 5, "eval'
+    (curve,) = curves.read_run(write_run(tmp_path / "tiny-seed12", LINES, tail, seed=3))
+    assert (curve.task, curve.variant, curve.seed) == ("dot_goal", "tiny", 3)
+    nan = np.nan
+    expected = {
+        "episodes": [1, 2, 3, 4],
+        "env_steps": [10, 20, 30, 40],
+        "updates": [100, 200, 300, 400],
+        "evaluation_return": [nan, 20, nan, 30],
+        "evaluation_return_std": [nan, 2.5, nan, nan],
+        "collect_return": [5, 7, 8, nan],
+        "minutes": [0, 1.5, 1.5, 2],
+    }
+    assert curve.columns.keys() == expected.keys()
+    for column, values in expected.items():
+        np.testing.assert_allclose(curve.columns[column], values, err_msg=column)
+    np.testing.assert_allclose(curve.points("minutes"), [[1.5, 20], [2, 30]])
+    np.testing.assert_allclose(curve.points("episodes", "collect_return")[:, 0], [1, 2, 3])
+
+
+def test_truncated_line_in_the_middle_is_skipped(tmp_path):
+    root = write_run(tmp_path / "run", LINES[:4], tail='{"time": 1091.0, "epi')
+    whole = write_run(tmp_path / "rest", LINES[4:]) / "scalars.jsonl"
+    with (root / "scalars.jsonl").open("a") as file:  # what the resumed run appends
+        file.write(whole.read_text())
+    (curve,) = curves.read_run(root)
+    np.testing.assert_array_equal(curve.columns["episodes"], [1, 2, 4])
+
+
+def test_minutes_skip_pauses_and_steps_back():
+    times = [100, 160, 160 + 1800, 160 + 1800 + 1801, 3000, 3060]  # 1800 s are not yet a pause
+    minutes = curves.minutes_without_pauses(times)
+    np.testing.assert_allclose(minutes, [0, 1, 31, 31, 31, 32])
+    assert len(curves.minutes_without_pauses([])) == 0
+
+
+def test_several_tasks_give_a_curve_each(tmp_path):
+    scores = {"evaluation/return/cup": 1.0, "evaluation/return/walker": 3.0}
+    lines = [
+        line(0.0, 1, **{"collect/return": 5.0, "collect/return/cup": 5.0}),
+        line(6.0, 2, **{"collect/return": 6.0, "collect/return/walker": 6.0}),
+        line(9.0, 2, **{"evaluation/return": 2.0, "evaluation/return_std": 1.0, **scores}),
+    ]
+    cup, walker = curves.read_run(write_run(tmp_path / "both", lines, task=["cup", "walker"]))
+    assert (cup.task, walker.task) == ("cup", "walker")
+    for curve, score in ((cup, 1), (walker, 3)):
+        np.testing.assert_array_equal(curve.points("env_steps"), [[20, score]])
+        assert np.isnan(curve.columns["evaluation_return_std"]).all()
+    np.testing.assert_array_equal(cup.points("episodes", "collect_return"), [[1, 5]])
+    np.testing.assert_array_equal(walker.points("episodes", "collect_return"), [[2, 6]])
+
+
+def test_real_run_is_read(toy_run):
+    (curve,) = curves.read_run(toy_run)
+    assert (curve.task, curve.seed) == ("dot_goal", 0)
+    np.testing.assert_array_equal(curve.points("episodes")[:, 0], [4])
+    collected = curve.points("env_steps", "collect_return")
+    np.testing.assert_array_equal(collected[:, 0], [50, 100, 150, 200])
+
+
+@pytest.mark.parametrize("identity", ['{"task": "cu', "[]", '{"task": "cup"}', None])
+def test_directory_without_identity_is_named(tmp_path, identity):
+    root = write_run(tmp_path / "run", LINES)
+    (root / "run.json").unlink()
+    if identity:
+        (root / "run.json").write_text(identity)
+    with pytest.raises(errors.ConfigError) as error:
+        curves.read_run(root)
+    assert str(root) in error.value.message and "run.json" in error.value.message
+
+
+def test_directory_without_scalars_is_named(tmp_path):
+    with pytest.raises(errors.ConfigError) as error:
+        curves.read_run(tmp_path)
+    assert str(tmp_path) in error.value.message and "scalars.jsonl" in error.value.message

@@ -1,0 +1,71 @@
+"""The benchmark: a run of all its parts, and what cannot be measured."""
+
+import functools
+import types
+
+import pytest
+
+from planet_tf import environments, errors
+from planet_tf.machine import benchmark
+from planet_tf.training import Settings
+
+
+@pytest.fixture
+def small_matmul(monkeypatch):
+    rate = functools.partial(benchmark.matmul_rate, size=256)
+    monkeypatch.setattr(benchmark, "matmul_rate", rate)
+
+
+def test_all_parts_are_measured(small_matmul, tmp_path):
+    rate, parts = benchmark.run(
+        {"toy": ["dot_goal.gin", "debug.gin"]},
+        jit_compile=False,
+        repeats=2,
+        updates=2,
+        profile=str(tmp_path / "trace"),
+    )
+    assert rate > 0
+    found = {part.name.removeprefix("toy: "): part for part in parts}
+    assert all(part.seconds > 0 for part in parts)
+    for name in ("update", "decision"):
+        part = found[name]
+        assert 0 < part.of_matmul == pytest.approx(1e9 * part.gflop / part.seconds / rate)
+    assert found["frame"].gflop is None and "sampled batch" in found
+    assert not any("suite" in name for name in found)  # dot_goal has no other settings
+    whole = found.pop("cycle of 2 updates and an episode").seconds
+    shares = [part.seconds for name, part in found.items() if name.startswith("cycle")]
+    assert len(shares) == 5 and sum(shares) == pytest.approx(whole)
+    assert list((tmp_path / "trace").rglob("*.xplane.pb"))
+    table = benchmark.table(parts)
+    assert all(part.name in table for part in parts)
+
+
+def test_custom_network_is_timed_but_not_counted(agent, monkeypatch):
+    def refuse(*_):
+        raise TypeError
+
+    monkeypatch.setattr(benchmark.flops, "update_flops", refuse)
+    run, seconds = types.SimpleNamespace(agent=agent), benchmark.ActSeconds(1.0, 2.0, 3.0)
+    parts = benchmark._arithmetic(run, Settings(), seconds, rate=1.0)
+    assert [(part.seconds, part.gflop) for part in parts] == [(1, None), (2, None), (3, None)]
+
+
+def test_median_ignores_the_first_call(monkeypatch):
+    clock = iter([0, 100, 200, 203, 300, 301, 400, 402])  # the calls take 100, 3, 1 and 2
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))
+    assert benchmark.median_seconds(lambda: None, repeats=3) == 2
+
+
+def test_missing_file_is_refused(small_matmul):
+    with pytest.raises(errors.ConfigError, match=r"nothing\.gin"):
+        benchmark.run({"none": ["nothing.gin"]})
+
+
+def test_frames_are_compared_with_the_suites_own():
+    env = environments.load("cartpole_balance", seed=0)
+    env.reset()
+    own, suites = benchmark._frames(env, 1)
+    assert own.name == "frame" and "suite" in suites.name
+    env.name = "custom_tasks:make"  # a custom task has no other settings
+    assert [part.name for part in benchmark._frames(env, 1)] == ["frame"]
+    env.close()

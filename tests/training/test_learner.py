@@ -1,0 +1,104 @@
+"""The learner: which chunks an update sees, what it reports, and when it stops."""
+
+import os
+import signal
+import types
+
+import gin
+import helpers
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from planet_tf import environments, errors
+from planet_tf.experience import ReplayBuffer, UniformPolicy, run_episodes
+from planet_tf.seeds import RunSeeds
+from planet_tf.training import interrupts
+from planet_tf.training.learner import Learner
+
+
+@pytest.fixture(scope="module")
+def replay(agent, tmp_path_factory):
+    """Two episodes of 11 frames."""
+    replay = ReplayBuffer(agent.training_data_spec, tmp_path_factory.mktemp("replay"), 10)
+    env = environments.load("dot_goal", action_repeat=5)
+    for episode in run_episodes(env, UniformPolicy(env), helpers.sequences(2)):
+        replay.add_episode(episode)
+    return replay
+
+
+@pytest.fixture
+def empty(agent, tmp_path):
+    return ReplayBuffer(agent.training_data_spec, tmp_path / "empty", 10)
+
+
+@pytest.fixture
+def learner(agent):
+    """A learner whose updates only count, and give the loss terms of `losses`."""
+    agent.train_step_counter.assign(0)
+    learner = Learner(agent, RunSeeds(0), batch_size=3, chunk_length=6, jit_compile=False)
+    learner.seen, learner.losses = [], iter(range(1, 99))
+
+    def update(batch):
+        learner.seen.append(batch)
+        agent.train_step_counter.assign_add(1)
+        return types.SimpleNamespace(extra={"loss": tf.constant(float(next(learner.losses)))})
+
+    learner.update = update
+    return learner
+
+
+def test_a_fit_reports_means_and_progress(learner, replay):
+    done = []
+    terms = learner.fit(replay, 3, done.append)
+    assert done == [1, 2, 3] and learner.updates == 3
+    assert terms["train/loss"] == 2 and terms["time/updates_per_second"] > 0
+    assert set(terms) == {"train/loss", "time/updates_per_second"}
+    for batch in learner.seen:
+        assert batch["image"].shape == (3, 6, 64, 64, 3)
+
+
+def test_the_number_of_an_update_decides_its_batch(learner, replay, agent):
+    learner.fit(replay, 4, lambda _: None)
+    once, learner.seen = learner.seen, []
+    agent.train_step_counter.assign(2)
+    learner.fit(replay, 2, lambda _: None)  # as after a resumption
+    for one, two in zip(once[2:], learner.seen, strict=True):
+        helpers.assert_same(one, two)
+    assert not np.array_equal(once[0]["reward"], once[1]["reward"])
+
+
+@pytest.mark.parametrize("broken", [1, 3, 4])
+def test_a_loss_that_is_not_finite_names_its_update(learner, replay, broken):
+    learner.losses = iter([np.nan if number == broken else 1.0 for number in range(1, 5)])
+    with pytest.raises(errors.NotFiniteError, match=f"loss.* update {broken};"):
+        learner.fit(replay, 4, lambda _: None)
+    assert learner.updates <= broken + 1  # found one update late
+
+
+def test_a_signal_stops_after_the_current_update(learner, replay):
+    def progress(done):
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(errors.Interrupted), interrupts.deferred():
+        learner.fit(replay, 5, progress)
+    assert learner.updates == 2
+
+
+def test_a_chunk_must_fit_into_an_episode(agent, replay, empty):
+    learner = Learner(agent, RunSeeds(0), batch_size=3, chunk_length=12, jit_compile=False)
+    for buffer, longest in ((replay, 11), (empty, 0)):
+        with pytest.raises(errors.ConfigError, match=f"12.* {longest} ") as error:
+            learner.fit(buffer, 1, lambda _: None)
+        assert error.value.setting == "train.chunk_length"
+        assert learner.test(buffer) == {} and learner.predict(buffer) is None
+
+
+def test_overshooting_must_fit_into_a_chunk(make_agent):
+    gin.bind_parameter("WorldModel.overshooting_distance", 6)
+    agent = make_agent()
+    Learner(agent, RunSeeds(0), batch_size=3, chunk_length=7, jit_compile=False)
+    with pytest.raises(errors.ConfigError) as error:
+        Learner(agent, RunSeeds(0), batch_size=3, chunk_length=6, jit_compile=False)
+    assert error.value.setting == "WorldModel.overshooting_distance"

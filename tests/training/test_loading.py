@@ -1,0 +1,179 @@
+"""What training left is loaded as it was, or refused with the way out."""
+
+import json
+import shutil
+
+import gin
+import helpers
+import numpy as np
+import pytest
+
+from planet_tf import errors, training
+from planet_tf.environments import rendering
+from planet_tf.experience import run_episodes
+from planet_tf.training import loading
+
+
+@pytest.fixture
+def run(toy_run, tmp_path):
+    """A copy of the toy's run without its policy."""
+    return shutil.copytree(toy_run, tmp_path / "run", ignore=shutil.ignore_patterns("policy"))
+
+
+@pytest.fixture(scope="module")
+def loaded_policy(toy_run):
+    return training.load_policy(toy_run / "policy")
+
+
+@pytest.fixture
+def policy(toy_run, loaded_policy, tmp_path, monkeypatch):
+    """A copy of the toy's exported policy; returns its path after changes to its run.json."""
+    monkeypatch.setattr(loading, "load_policy", lambda path: loaded_policy)  # once: it takes time
+    path = shutil.copytree(toy_run / "policy", tmp_path / "policy")
+
+    def change(**changes):
+        identity = json.loads((path / "run.json").read_text())
+        (path / "run.json").write_text(json.dumps({**identity, **changes}))
+        return path
+
+    return change
+
+
+def test_a_run_and_its_export_act_alike(toy_run):
+    before = {path: path.stat().st_mtime_ns for path in toy_run.rglob("*")}
+    gin.bind_parameter("CEM.candidates", 999)  # the run's own settings replace it
+    loaded = training.load(toy_run)
+    assert gin.query_parameter("CEM.candidates") == 20
+    assert (loaded.collector.env.name, loaded.updates) == ("dot_goal", 6)
+    exported = training.load(toy_run / "policy")
+    assert exported.agent is None and exported.updates == 6
+    assert exported.collector.env.name == "dot_goal"
+    one, two = (
+        run_episodes(each.collector.env, each.policy, helpers.sequences(1))[0]
+        for each in (loaded, exported)
+    )
+    helpers.assert_same(one, two, atol=1e-4)
+    assert {path: path.stat().st_mtime_ns for path in toy_run.rglob("*")} == before
+
+
+def test_an_agent_is_loaded_from_any_checkpoint(toy_run, checkpoint):
+    for number, updates in ((3, 3), (None, 6)):
+        agent, identity = loaded = training.load_agent(toy_run, number)
+        assert loaded.updates == updates and identity["task"] == "dot_goal"
+        values = checkpoint(toy_run, number or 4)
+        kernel = next(v for v in agent.world_model.variables if v.name.endswith("kernel:0"))
+        assert any(
+            value.shape == kernel.shape and np.array_equal(value, kernel)
+            for value in values.values()
+            if isinstance(value, np.ndarray)
+        )
+
+
+def test_bindings_change_how_a_loaded_agent_plans(toy_run):
+    agent, _ = training.load_agent(toy_run, bindings=["CEM.candidates = 7", "CEM.elites = 2"])
+    assert agent.policy.planner.candidates == 7
+
+
+def test_loading_an_agent_needs_no_renderer(run, monkeypatch):
+    for file in ("run.json", "config.gin"):  # a task whose images need one
+        text = (run / file).read_text()
+        (run / file).write_text(text.replace("dot_goal", "cheetah_run"))
+
+    def fail():
+        raise errors.RenderingError("no backend works")
+
+    monkeypatch.setattr(rendering, "choose", fail)
+    agent, identity = training.load_agent(run)
+    assert identity["task"] == "cheetah_run" and agent.world_model.reads == "image"
+    with pytest.raises(errors.RenderingError):  # its environment does
+        training.load(run)
+
+
+def test_what_is_no_run_is_refused(run, policy, tmp_path):
+    for path, arguments, named in (
+        (tmp_path / "nothing", {}, "nothing"),
+        (run, {"number": 1}, r"\[4, 3\]"),
+        (policy(), {"number": 3}, "3"),
+        (policy(), {"bindings": ["CEM.clip = False"]}, "policy"),
+    ):
+        with pytest.raises(errors.ConfigError, match=named):
+            training.load(path, **arguments)
+    for path in (tmp_path / "nothing", policy()):
+        with pytest.raises(errors.ConfigError, match=path.name):
+            training.load_agent(path)
+    with pytest.raises(errors.ConfigError, match="run"):
+        training.load_policy(run)
+
+
+def test_a_run_without_a_checkpoint_is_refused(run):
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(errors.ConfigError, match=str(run)):
+        training.load_agent(run)
+
+
+def test_a_run_of_an_older_version_is_refused(run):
+    identity = json.loads((run / "run.json").read_text())
+    del identity["action_size"]
+    (run / "run.json").write_text(json.dumps({**identity, "observations": ["image"]}))
+    with pytest.raises(errors.ConfigError, match=str(run)):
+        training.load_agent(run)
+
+
+def test_settings_that_do_not_fit_the_checkpoint_are_refused(run):
+    with pytest.raises(errors.ConfigError, match="ckpt-4"):
+        training.load_agent(run, bindings=["Decoder.units = 24"])
+
+
+@pytest.mark.parametrize("task", ["cheetah_run", "cartpole_swingup"])
+def test_another_task_must_fit(run, task):
+    with pytest.raises(errors.ConfigError, match=task) as error:
+        training.load(run, task, bindings=["load_environment.observations = ('image',)"])
+    assert error.value.setting == "--task"
+
+
+def test_another_task_that_fits_is_noted(run, capsys):
+    loaded = training.load(run, "own_tasks:make")
+    assert (loaded.collector.env.name, loaded.collector.env.action_repeat) == ("own_tasks:make", 5)
+    said = capsys.readouterr().err
+    assert "dot_goal" in said and "own_tasks:make" in said
+    with pytest.raises(errors.ConfigError, match="'dot_goal'"):
+        training.load(run, "dot_gaol")
+
+
+def test_a_binding_may_change_the_action_repeat(run, capsys):
+    loaded = training.load(run, bindings=["load_environment.action_repeat = 2"])
+    assert loaded.collector.env.action_repeat == 2
+    assert "action_repeat 1" in capsys.readouterr().err
+
+
+def test_an_exported_policy_knows_what_it_was_trained_on(policy, capsys):
+    path = policy(action_repeat=5)
+    for task in (None, "dot_goal"):
+        assert training.load(path, task).collector.env.action_repeat == 5
+    assert capsys.readouterr().err == ""
+
+
+def test_a_policy_of_several_tasks_needs_one(policy):
+    path = policy(task=["dot_goal", "cartpole_swingup"], action_repeat=[2, 8], camera=[None, 0])
+    with pytest.raises(errors.ConfigError, match="dot_goal, cartpole_swingup") as error:
+        training.load(path)
+    assert error.value.setting == "--task"
+    assert training.load(path, "dot_goal").collector.env.action_repeat == 2
+    env = training.load(path, "cartpole_swingup").collector.env  # it has one action, padded to two
+    assert env.action_spec().shape == (2,) and env.action_repeat == 8
+
+
+def test_a_policy_without_its_identity_needs_a_task(policy):
+    path = policy()
+    (path / "run.json").unlink()
+    with pytest.raises(errors.ConfigError) as error:
+        training.load(path)
+    assert error.value.setting == "--task"
+    env = training.load(path, "dot_goal").collector.env
+    assert (env.name, env.action_repeat) == ("dot_goal", 1)
+
+
+def test_the_environment_may_be_wrapped(toy_run):
+    wrapped = []
+    loaded = training.load(toy_run, wrap=lambda env: wrapped.append(env) or env)
+    assert wrapped == [loaded.collector.env]
