@@ -35,7 +35,8 @@ train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=
 	$(BIN)/planet-tf train --gin_file=$(TASK).gin --gin_file=cpu.gin
 
 test: preflight  ## runs the tests (the fast ones) in two processes
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
+	 --no-loadscope-reorder
 
 test-slow: preflight  ## runs the learning tests: the toy task, three seeds, from pixels
 	$(BIN)/python -m pytest -m slow

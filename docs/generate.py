@@ -14,12 +14,12 @@ HEAD = """\
 # Configuration
 
 This page is generated from the code (`make docs`). A setting is given as a gin binding, on the
-command line (`--gin_bindings='train.seed=1'`) or in a gin file; later ones win. A misspelt file,
-task or setting is answered with the nearest right name and exit status 2 before anything is
-trained.
+command line (`--gin_bindings='train.seed=1'`) or in a gin file; later ones win. If a file, task or
+setting is misspelt, the error suggests the closest name, and the command exits with status 2
+before anything is trained.
 
-`planet.gin` holds the paper's values; see [Experiments](experiments.md) for the files that change
-them.
+`planet.gin` holds the defaults, which follow the authors' release; see
+[Experiments](experiments.md) for the files that change them.
 """
 ORDER = ("training", "environments", "experience", "models", "planning", "agents")
 

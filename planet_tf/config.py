@@ -20,7 +20,7 @@ def presets() -> pathlib.Path:
     return installed if installed.is_dir() else pathlib.Path(__file__).parents[1] / "gin"
 
 
-def find(file: str) -> pathlib.Path:
+def find(file: str | os.PathLike) -> pathlib.Path:
     """Returns the path of a gin file: as named, or among the presets.
 
     `cheetah.gin` and `gin/cheetah.gin` find the preset from any working directory.
@@ -28,7 +28,7 @@ def find(file: str) -> pathlib.Path:
     Raises:
       ConfigError: if there is no such file; the hint has the nearest names.
     """
-    path = storage.expand(file)
+    file, path = os.fspath(file), storage.expand(file)
     preset = presets() / file.removeprefix("gin/")
     for candidate in (path, preset):
         if candidate.is_file():
@@ -38,7 +38,7 @@ def find(file: str) -> pathlib.Path:
     raise errors.ConfigError(f"--gin_file={file}: no such file", checks.did_you_mean(file, known))
 
 
-def parse(files: Sequence[str], bindings: Sequence[str] = ()) -> None:
+def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> None:
     """Parses gin files in order, then bindings; later ones win.
 
     A file's `include` is searched for in the file's folder and in the working directory.

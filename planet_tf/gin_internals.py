@@ -17,6 +17,12 @@ def configurables() -> dict[str, Callable]:
     }
 
 
+def target(name: str) -> Callable | None:
+    """Returns the function or class that gin configures under a name, the user's included."""
+    found = (each for _, each in gin.config._REGISTRY.items() if each.name == name)
+    return next((each.wrapped for each in found), None)
+
+
 def denylist(name: str) -> tuple[str, ...]:
     """Returns the arguments of a configurable of planet_tf that gin may not set."""
     return tuple(gin.config._REGISTRY.get_match(f"planet_tf.{name}").denylist or ())

@@ -51,8 +51,8 @@ def choose_device(device: str = "auto") -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def has_gpu() -> bool:
-    """Whether TensorFlow uses a GPU."""
+def compiles(jit_compile: bool | None) -> bool:
+    """Whether to compile with XLA; None: on a GPU."""
     import tensorflow as tf
 
-    return bool(tf.config.list_logical_devices("GPU"))
+    return bool(tf.config.list_logical_devices("GPU")) if jit_compile is None else jit_compile

@@ -5,7 +5,11 @@ import os
 # Before TensorFlow is imported. The tests are about the CPU's arithmetic.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # more threads than cores would wait for each other
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
+import fcntl  # noqa: E402
 import functools  # noqa: E402
 import pathlib  # noqa: E402
 import subprocess  # noqa: E402
@@ -157,10 +161,16 @@ def quick(tiny, monkeypatch):
 @pytest.fixture(scope="session")
 def toy_run(tmp_path_factory):
     """A complete run of the toy at debug size, for all tests: look, do not touch."""
-    root_dir = tmp_path_factory.mktemp("toy") / "run"
-    config.parse(TINY)
-    training.train(root_dir)
-    gin.clear_config()
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # one run for all test processes
+    root_dir = folder / "toy" / "run"
+    with (folder / "toy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root_dir / "policy").exists():
+            config.parse(TINY)
+            training.train(root_dir)
+            gin.clear_config()
     return root_dir
 
 

@@ -1,9 +1,11 @@
 """Settings from gin files and bindings: later ones win; a wrong one is named in one message."""
 
+import pathlib
+
 import gin
 import pytest
 
-from planet_tf import agents, config, errors, planning
+from planet_tf import agents, config, errors, planning, training
 from planet_tf.experience import ReplayBuffer
 
 PRESETS = sorted(
@@ -177,6 +179,11 @@ def test_settings_in_use_parse_to_the_same():
 def test_setting_has_an_owner():
     names = ("A.size", "planet_tf.A.size", "scope/planet_tf.A.size", "size")
     assert [config.owner(name) for name in names] == ["A", "A", "A", ""]
+
+
+def test_files_may_be_paths():
+    config.parse([pathlib.Path("cheetah.gin")])
+    assert config.value_of(training.Settings, "task") == "cheetah_run"
 
 
 def test_run_is_named_after_its_files():

@@ -22,7 +22,7 @@ PACKAGES = {
     "experience": set(),
     "agents": {"models", "planning"},
     "analysis": {"models", "experience"},
-    "training": {"models", "environments", "experience", "agents", "analysis"},
+    "training": {"models", "environments", "experience", "planning", "agents", "analysis"},
     "machine": {"models", "environments", "experience", "training"},
     "cli": {"models", "experience", "agents", "analysis", "training", "machine"},
 }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 from tf_agents.policies import policy_saver
+from tf_agents.specs import tensor_spec
 
 from planet_tf import storage
 from planet_tf.agents.policy import PlanetPolicy
@@ -20,7 +21,17 @@ class CheckedPolicy(PlanetPolicy):
 
     Parts that differ in B or from their specs, NaN in them, and a model that leaves no finite score
     are an InvalidArgumentError.
+
+    It is traced once, for any number of rows: the saved functions would each trace it again.
     """
+
+    def __init__(self, *arguments, **keywords):
+        super().__init__(*arguments, **keywords)
+        reads = self.time_step_spec.observation[self.world_model.reads]
+        inputs = (reads, tf.TensorSpec([], tf.bool), self.policy_state_spec)
+        self._decide_fn = self._decide_fn.get_concrete_function(
+            *tf.nest.map_structure(lambda spec: tensor_spec.add_outer_dim(spec), inputs)
+        )
 
     def _action(self, time_step, policy_state, seed=None):
         reads, spec = self.world_model.reads, self.time_step_spec

@@ -30,9 +30,11 @@ class PlanetAgent(tf_agent.TFAgent):
       adam_epsilon: of Adam, outside the bias correction (release: 1e-4).
       final_learning_rate: the learning rate after `learning_rate_updates` updates, reached
         linearly; None: it stays.
-      learning_rate_updates: updates until `final_learning_rate` is reached.
+      learning_rate_updates: optimizer steps until `final_learning_rate` is reached; an update that
+        overflows float16 is not counted.
       clip_norm: gradients are clipped to this global norm (release: 1000).
-      exploration: noise of the collect policy, in gin such as @GaussianNoise(); None: that.
+      exploration: noise of the collect policy, in gin such as @GaussianNoise(); None:
+        GaussianNoise.
       jit_compile: compiles the policies with XLA.
       train_step_counter: counts updates.
     """

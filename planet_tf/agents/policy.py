@@ -17,7 +17,15 @@ from planet_tf.seeds import RowSeeds
 
 
 @checks.configurable(
-    denylist=["time_step_spec", "action_spec", "world_model", "exploration", "updates", "name"]
+    denylist=[
+        "time_step_spec",
+        "action_spec",
+        "world_model",
+        "exploration",
+        "updates",
+        "jit_compile",
+        "name",
+    ]
 )
 class PlanetPolicy(tf_policy.TFPolicy):
     """Plans every action, starting from the current latent state.

@@ -95,7 +95,7 @@ def read_run(root: pathlib.Path) -> list[Curve]:
             f"evaluation/return{suffix}": "evaluation_return",
             f"collect/return{suffix}": "collect_return",
         }
-        if not several:  # the spread is logged of the mean alone
+        if not several:  # the logged spread is that of the mean over tasks
             tags["evaluation/return_std"] = "evaluation_return_std"
         rows: dict[int, dict[str, float]] = {}
         for line, minute in zip(lines, minutes, strict=True):

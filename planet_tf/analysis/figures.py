@@ -64,7 +64,8 @@ def draw(
       the files.
 
     Raises:
-      ConfigError: if the curves cannot be drawn, or matplotlib or the path's directory is missing.
+      ConfigError: if the curves cannot be drawn, or matplotlib is missing.
+      StorageError: if the figure cannot be written.
     """
     path = check_path(path)
     import matplotlib as mpl
@@ -138,7 +139,8 @@ def draw_errors(
       the files.
 
     Raises:
-      ConfigError: if matplotlib or the path's directory is missing.
+      ConfigError: if matplotlib is missing.
+      StorageError: if the figure cannot be written.
     """
     path = check_path(path)
     import matplotlib as mpl

@@ -1,4 +1,4 @@
-"""Images of what a model predicts, next to what happened. Of numpy alone."""
+"""Images of what a model predicts, next to what happened."""
 
 from collections.abc import Mapping
 

@@ -37,6 +37,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> None:
     """Evaluates; scores are printed and written before the video is made."""
+    import tqdm
+
     from planet_tf import training
     from planet_tf.analysis import videos
     from planet_tf.experience.rollout import FilmedEnvironment
@@ -50,7 +52,7 @@ def run(flags: argparse.Namespace) -> None:
         flags.checkpoint,
         flags.gin_bindings,
         wrap=FilmedEnvironment if flags.video else lambda env: env,
-        report=lambda line: print(line, file=sys.stderr),
+        report=lambda line: tqdm.tqdm.write(line, file=sys.stderr),  # not into the bar
     )
     if flags.video:
         _check_image(trained.collector.env)

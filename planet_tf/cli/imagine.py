@@ -58,7 +58,7 @@ def run(flags: argparse.Namespace) -> None:
             f"{path.name} has {frames} frames: {context} are seen, {length - context} predicted",
             file=sys.stderr,
         )
-    written = _draw_errors(loaded, episode, context, length, prefix, path)
+    written = _draw_errors(loaded, episode, context, length, prefix, path, flags.root_dir)
     written += _draw_images(loaded, episode, context, length, prefix, flags)
     print("\n".join(map(str, written)))
 
@@ -70,7 +70,9 @@ def _newest(directory: pathlib.Path) -> pathlib.Path:
     return found[-1]
 
 
-def _draw_errors(loaded, episode, context: int, length: int, prefix, path) -> list[pathlib.Path]:
+def _draw_errors(
+    loaded, episode, context: int, length: int, prefix, path, root
+) -> list[pathlib.Path]:
     from planet_tf.analysis import figures, predictions
     from planet_tf.models import open_loop
 
@@ -80,7 +82,7 @@ def _draw_errors(loaded, episode, context: int, length: int, prefix, path) -> li
     found = open_loop.errors(prediction, chunks["reward"])
     task = loaded.identity["task"]
     # An episode's file does not say which of several tasks it is from.
-    what = f"{path.parents[2].name}, {path.stem}" if isinstance(task, list) else task
+    what = f"{root.absolute().name}, {path.stem}" if isinstance(task, list) else task
     return figures.draw_errors(
         {name: value.numpy() for name, value in found.items()},
         predictions.LABELS,

@@ -2,11 +2,11 @@
 
 from planet_tf.environments.registry import (
     OBSERVATIONS,
+    accepted,
     all_names,
     check_name,
     is_custom,
     load,
-    load_parallel,
     load_suite,
     names,
     needs_rendering,
@@ -14,11 +14,11 @@ from planet_tf.environments.registry import (
 
 __all__ = [
     "OBSERVATIONS",
+    "accepted",
     "all_names",
     "check_name",
     "is_custom",
     "load",
-    "load_parallel",
     "load_suite",
     "names",
     "needs_rendering",

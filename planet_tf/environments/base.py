@@ -31,8 +31,9 @@ class TaskEnvironment(py_environment.PyEnvironment):
     discount is 0 only where the task itself terminates; an episode that reaches its time limit ends
     with discount 1. A step after the last one starts a new episode.
 
-    What the task raises in `reset` or `step` becomes an EnvironmentFailure, and NaN or infinity in
-    a reward or state a NotFiniteError.
+    What the task's own code raises in `reset` or `step` becomes an EnvironmentFailure, and NaN or
+    infinity in a reward or state a NotFiniteError. An observation or reward of the wrong type is a
+    ConfigError in the first step, and an EnvironmentFailure later: the task has worked before.
 
     Attributes:
       name: the name that `load` knows it by.
@@ -57,7 +58,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
           name: the name that `load` knows it by.
           action_size: A.
           action_repeat: env steps per agent step.
-          max_env_steps: the time limit in env steps; a rest shorter than an agent step is dropped.
+          max_env_steps: the time limit in env steps, rounded down to whole agent steps.
           observations: 'image', 'state' or both.
           state_size: N; not needed without 'state'.
           camera: index or name of the camera that draws the image; None: the task has one view.
@@ -76,6 +77,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self.action_repeat = int(action_repeat)
         self.max_steps = max_env_steps // self.action_repeat
         self._steps = 0
+        self._has_worked = False  # whether a step has succeeded
         self._image: np.ndarray | None = None
         self._action_spec = array_spec.BoundedArraySpec(
             (action_size,), np.float32, minimum=-1.0, maximum=1.0, name="action"
@@ -149,15 +151,19 @@ class TaskEnvironment(py_environment.PyEnvironment):
     def _step(self, action: np.ndarray) -> ts.TimeStep:
         action = self._checked(action)
         with self._failures():
-            reward, end = self._repeat(action)
+            total, end = self._repeat(action)
         self._steps += 1
-        self._check_finite("reward", reward)
         if end is None and self._steps >= self.max_steps:
             end = 1.0
+        with np.errstate(over="ignore"):  # checked next
+            reward, discount = np.float32(total), np.float32(1.0 if end is None else end)
+        self._check_finite("reward", reward)
+        self._check_finite("discount", discount)
         observation = self._observe()
+        self._has_worked = True
         if end is None:
-            return ts.transition(observation, np.float32(reward), np.float32(1.0))
-        return ts.truncation(observation, np.float32(reward), np.float32(end))
+            return ts.transition(observation, reward, discount)
+        return ts.truncation(observation, reward, discount)
 
     def _repeat(self, action: np.ndarray) -> tuple[float, float | None]:
         total, end = 0.0, None
@@ -185,9 +191,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         try:
             (value,) = np.asarray(reward, np.float64).ravel()
         except (TypeError, ValueError) as error:
-            raise errors.ConfigError(
-                f"{self.name}: the reward must be one number, got {reward!r}"
-            ) from error
+            raise self._misfit(f"the reward must be one number, got {reward!r}") from error
         return float(value)
 
     def _observe(self) -> dict[str, np.ndarray]:
@@ -202,12 +206,16 @@ class TaskEnvironment(py_environment.PyEnvironment):
         for key, value in observation.items():
             spec = self._observation_spec[key]
             if not spec.check_array(value):
-                raise errors.ConfigError(
-                    f"{self.name}: the {key} must be {np.dtype(spec.dtype)} {list(spec.shape)}, "
+                raise self._misfit(
+                    f"the {key} must be {np.dtype(spec.dtype)} {list(spec.shape)}, "
                     f"got {np.asarray(value).dtype} {list(np.shape(value))}"
                 )
             self._check_finite(key, value)
         return observation
+
+    def _misfit(self, what: str) -> errors.PlanetError:
+        kind = errors.EnvironmentFailure if self._has_worked else errors.ConfigError
+        return kind(f"{self.name}: {what}")
 
     def _check_finite(self, what: str, value) -> None:
         if not np.all(np.isfinite(value)):

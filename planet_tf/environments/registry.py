@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from planet_tf import checks, config, errors
+from planet_tf import checks, errors
 
 if TYPE_CHECKING:
     from planet_tf.environments.base import TaskEnvironment
@@ -61,7 +61,8 @@ def check_name(name: str) -> None:
     known = all_names()
     if name not in known:
         raise errors.ConfigError(
-            f"unknown environment {name!r}: {checks.did_you_mean(name, known)}",
+            f"unknown environment {name!r}",
+            f"{checks.did_you_mean(name, known)} "
             f"names: {', '.join(names())}, any domain_task of dm_control "
             "(planet_tf.environments.all_names() lists them), or 'module:function' for your own",
             "train.task",
@@ -73,14 +74,15 @@ def is_custom(name: str) -> bool:
     return isinstance(name, str) and ":" in name
 
 
-@checks.configurable("load_environment", denylist=["name", "seed"])
+@checks.configurable("load_environment", denylist=["name", "seed", "processes"])
 def load(
     name: str,
     seed: int | None = None,
     action_repeat: checks.Count | None = None,
     observations: Sequence[str] = ("image",),
     camera: int | str | None = None,
-) -> "TaskEnvironment":
+    processes: int | None = None,
+) -> "TaskEnvironment | ParallelEnvironment":
     """Makes a TF-Agents PyEnvironment.
 
     Observations are a dict of `image`, uint8 [64, 64, 3], or `state`, float32 [N], or both; actions
@@ -102,6 +104,8 @@ def load(
         no rendering backend is needed.
       camera: index or name of the camera that draws the image. None: the function's own default; a
         dm_control task's first one, or another that shows its body (quadruped, lqr, dog_fetch).
+      processes: number of environments that act in parallel, each in a process of its own, as one
+        batched environment; None: one environment in this process.
 
     Raises:
       ConfigError: if the name is unknown, there are no such observations or camera, the action
@@ -111,6 +115,8 @@ def load(
     """
     check_name(name)
     _check_observations(observations)
+    if processes is not None:
+        return _parallel(name, processes, seed, action_repeat, observations, camera)
     if name == _TOY:
         return _toy(seed, action_repeat, observations, camera)
     if is_custom(name):
@@ -126,31 +132,6 @@ def load(
         observations=observations,
         camera=_CAMERAS.get(name, _CAMERAS.get(domain, 0)) if camera is None else camera,
     )
-
-
-def load_parallel(name: str, count: int, seed: int | None = None) -> "ParallelEnvironment":
-    """Makes `count` environments in processes of their own, as one batched environment.
-
-    Action repeat, observations and camera are those that gin sets for `load`.
-
-    Args:
-      name: see `load`.
-      count: number of environments, at least 1.
-      seed: int >= 0 that decides all randomness in all of them; None: random.
-
-    Raises:
-      ConfigError, RenderingError: see `load`.
-      EnvironmentFailure: if a process cannot make its environment.
-    """
-    check_name(name)
-    keys = ("action_repeat", "observations", "camera")
-    settings = {key: config.value_of(load, key) for key in keys}
-    _check_observations(settings["observations"])
-    from planet_tf.environments import parallel, rendering
-
-    if needs_rendering(name, settings["observations"]):
-        rendering.choose()  # once, for all processes
-    return parallel.ParallelEnvironment(name, count, seed, **settings)
 
 
 def needs_rendering(name: str, observations: Sequence[str]) -> bool:
@@ -186,6 +167,14 @@ def _check_observations(observations: Sequence[str]) -> None:
         )
 
 
+def _parallel(name, count, seed, action_repeat, observations, camera) -> "ParallelEnvironment":
+    from planet_tf.environments import parallel, rendering
+
+    if needs_rendering(name, observations):
+        rendering.choose()  # once, for all processes
+    return parallel.ParallelEnvironment(name, count, seed, action_repeat, observations, camera)
+
+
 def _toy(seed, action_repeat, observations, camera) -> "TaskEnvironment":
     from planet_tf.environments.dot_goal import DotGoal
 
@@ -217,6 +206,17 @@ def _custom_function(name: str) -> Callable[..., "TaskEnvironment"]:
             "train.task",
         )
     return make
+
+
+def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns those settings that a custom task's function takes; for other tasks all of them."""
+    if not is_custom(name):
+        return settings
+    parameters = inspect.signature(_custom_function(name)).parameters.values()
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        return settings
+    names = [parameter.name for parameter in parameters]
+    return {key: value for key, value in settings.items() if key in names}
 
 
 def _custom(name, seed, action_repeat, observations, camera) -> "TaskEnvironment":

@@ -55,8 +55,8 @@ class Collector:
                 cause = error
             self.failures += 1
             self.report(
-                f"discarded the current episode: {cause.message} (failure {attempt} in a row, "
-                f"{self.failures} in total); starting it again in a new environment"
+                f"discarded the current episode: {cause.message} (failure {attempt} in a row); "
+                "starting it again in a new environment"
             )
             self._replace()
             seeds = [seed.spawn(1)[0] for seed in seeds]
@@ -75,5 +75,8 @@ class Collector:
             ) from error
 
     def close(self) -> None:
-        """Closes the environment."""
-        self.env.close()
+        """Closes the environment; reports an error, which must not hide one that came before."""
+        try:
+            self.env.close()
+        except Exception as error:  # whatever a simulator or a robot may raise
+            self.report(f"{self.env.name} did not close: {type(error).__name__}: {error}")

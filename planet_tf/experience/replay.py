@@ -1,7 +1,8 @@
 """The replay: whole episodes on the CPU and on disk, chunks of them for training.
 
-The buffer is TF-Agents' EpisodicReplayBuffer; added are one file per episode, and sampling that
-depends on a seed alone. The latter reads the buffer's table, for which there is no public method.
+The buffer is TF-Agents' EpisodicReplayBuffer. Two things are added: one file per episode, and
+sampling that depends on a seed alone. Sampling reads the buffer's table, which has no public
+method.
 
 A frame of 64x64 pixels takes 12,288 bytes and, with its action and TensorFlow's bookkeeping, about
 14 kB of memory: 1.8 MB for an episode of 125 agent steps (cartpole), 7 MB for one of 500 (walker).
@@ -134,7 +135,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         options = tf.data.Options()
         options.autotune.enabled = False
         dataset = dataset.with_options(options)
-        if runtime.has_gpu():
+        if runtime.compiles(None):
             return dataset.apply(tf.data.experimental.prefetch_to_device("/gpu:0", 2))
         return dataset.prefetch(1)
 

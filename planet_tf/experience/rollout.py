@@ -143,7 +143,7 @@ class UniformPolicy(py_policy.PyPolicy):
 
 
 class FilmedEnvironment(wrappers.PyEnvironmentBaseWrapper):
-    """An environment that keeps an image of every step of the current episode.
+    """An environment that keeps an image of every step of its first whole episode.
 
     Attributes:
       frames: uint8 [64, 64, 3] each; as many as the episode has frames.
@@ -152,13 +152,17 @@ class FilmedEnvironment(wrappers.PyEnvironmentBaseWrapper):
     def __init__(self, env):
         super().__init__(env)
         self.frames: list[np.ndarray] = []
+        self._complete = False
 
     def _reset(self):
         step = self._env.reset()
-        self.frames = [self._env.render()]
+        if not self._complete:
+            self.frames = [self._env.render()]
         return step
 
     def _step(self, action):
         step = self._env.step(action)
-        self.frames.append(self._env.render())
+        if not self._complete:
+            self.frames.append(self._env.render())
+            self._complete = bool(step.is_last())
         return step

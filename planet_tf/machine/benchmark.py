@@ -36,7 +36,7 @@ class Part:
       name: what was measured.
       seconds: median time.
       gflop: arithmetic counted from the layers' shapes, 10^9 operations; None if there is none.
-      of_matmul: fraction of the machine's matmul rate; None likewise.
+      of_matmul: fraction of the machine's matmul rate; None if there is no arithmetic.
     """
 
     name: str
@@ -189,11 +189,11 @@ def act_seconds(run: Run, repeats: int) -> ActSeconds:
 def _arithmetic(run: Run, settings: Settings, seconds: ActSeconds, rate: float) -> list[Part]:
     model, planner = run.agent.world_model, run.agent.policy.planner
     frames = settings.batch_size * settings.chunk_length
-    evaluations = getattr(planner, "iterations", 1), planner.candidates, planner.horizon
     try:
         update = flops.update_flops(model, frames)
+        evaluations = getattr(planner, "iterations", 1), planner.candidates, planner.horizon
         decision = flops.decision_flops(model, *evaluations)
-    except TypeError:  # a custom network
+    except (TypeError, AttributeError):  # a custom network or planner
         update = decision = 0
     return [
         _part("update", seconds.update, update, rate),

@@ -167,7 +167,7 @@ def _run(settings, root_dir: str | os.PathLike, gpu: bool, quick: bool) -> Itera
             needs = estimates.measured(run, seconds)
             observed = "frames" if "image" in run.tasks.env.observation_spec() else "steps"
             names = run.tasks.names
-    except errors.ConfigError:
+    except (errors.ConfigError, errors.Interrupted):
         raise
     except Exception as error:  # the simulator's, the GPU's, XLA's
         yield Finding("bad", "run", f"does not start: {summary(error)}")

@@ -121,7 +121,8 @@ def _check_sizes(image_shape, channels: list[int], kernel_sizes: Sequence[int]) 
         raise errors.ConfigError(
             f"Decoder.kernel_sizes {tuple(kernel_sizes)} with filters {tuple(channels[:-1])} make "
             f"{len(kernel_sizes)} layers and {size}x{size} pixels, but the image is {image_shape}",
-            "give one kernel size more than filters, each at least 2, that arrive at the image",
+            "give two or more kernel sizes, one more than filters, each at least 2, that arrive at "
+            "the image's size",
             "Decoder.kernel_sizes",
         )
 

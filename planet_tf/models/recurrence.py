@@ -19,7 +19,7 @@ class Observed(NamedTuple):
     Attributes:
       posterior, prior: distributions over stoch, batch shape [B, L], event shape [S]; None for a
         model without randomness.
-      states: the states [B, L, ...], and what else `features` needs.
+      states: the states, parts [B, L, ...], and whatever else the cell's `features` reads.
     """
 
     posterior: Any

@@ -30,9 +30,6 @@ class RSSMCell(tf.keras.layers.Layer):
       min_std: added to the softplus of every standard deviation.
     """
 
-    blind_fraction = 0.0
-    """Fraction of a training chunk's images that are hidden; see `RNNCell`."""
-
     def __init__(
         self,
         stoch_size: checks.Count = 30,
@@ -130,12 +127,7 @@ class RSSMCell(tf.keras.layers.Layer):
     # A chunk of steps.
 
     def observe(
-        self,
-        embed: tf.Tensor,
-        action: tf.Tensor,
-        is_first: tf.Tensor,
-        noise: tf.Tensor,
-        seen: tf.Tensor | None = None,
+        self, embed: tf.Tensor, action: tf.Tensor, is_first: tf.Tensor, noise: tf.Tensor
     ) -> Observed:
         """Filters a chunk into posteriors and the priors that predicted them (paper eq. 3-4).
 
@@ -147,7 +139,6 @@ class RSSMCell(tf.keras.layers.Layer):
           action: float32 [B, L, A] in [-1, 1]; action[:, t] led to the image of step t.
           is_first: bool [B, L]; True resets the state (and the action) before the step.
           noise: float32 [B, L, S], standard normal.
-          seen: not used; see `RNNCell`.
 
         Raises:
           ValueError: if B or L differ.

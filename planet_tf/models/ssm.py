@@ -100,12 +100,7 @@ class SSMCell(tf.keras.layers.Layer):
     # A chunk of steps.
 
     def observe(
-        self,
-        embed: tf.Tensor,
-        action: tf.Tensor,
-        is_first: tf.Tensor,
-        noise: tf.Tensor,
-        seen: tf.Tensor | None = None,
+        self, embed: tf.Tensor, action: tf.Tensor, is_first: tf.Tensor, noise: tf.Tensor
     ) -> Observed:
         """Filters a chunk; see `RSSMCell.observe`."""
         inputs = {"projected": self.posterior_embed(embed), "action": action, "noise": noise}

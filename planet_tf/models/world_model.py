@@ -166,8 +166,8 @@ class WorldModel(tf.Module):
         """
         observation_seed, stoch_seed = seeds.split(seed, 2)
         observation = self.preprocess_chunk(batch[self.reads], observation_seed)
-        seen = self._seen(batch["reward"], seeds.fold_in(seed, 1))
-        observed = self.observe(observation, batch, stoch_seed, seen)
+        hidden = self._hidden(batch["reward"], seeds.fold_in(seed, 1))
+        observed = self.observe(observation, batch, stoch_seed, **hidden)
         feat = self.cell.features(observed.states)
         # A reward [B, L, 1] would broadcast against the mean [B, L] if B == L.
         batch["reward"].shape.assert_is_compatible_with(feat.shape[:2])
@@ -204,23 +204,26 @@ class WorldModel(tf.Module):
         return self.preprocess(observation, seeds.uniform(shape, seed))
 
     def observe(
-        self,
-        observation: tf.Tensor,
-        batch: Batch,
-        seed: tf.Tensor,
-        seen: tf.Tensor | None = None,
+        self, observation: tf.Tensor, batch: Batch, seed: tf.Tensor, **hidden: tf.Tensor
     ) -> recurrence.Observed:
-        """Filters chunks; observation is preprocessed, the seed, int32 [2], draws stoch."""
+        """Filters chunks; see `RSSMCell.observe`.
+
+        Args:
+          observation: preprocessed, float32 [B, L, *input_shape].
+          batch: chunks.
+          seed: int32 [2], draws stoch.
+          **hidden: for an RNN, which images it sees; see `RNNCell.observe`.
+        """
         noise = recurrence.chunk_noise(observation, self.cell.stoch_size, seed)
         embed = self.encoder(observation)
-        return self.cell.observe(embed, batch["action"], batch["is_first"], noise, seen)
+        return self.cell.observe(embed, batch["action"], batch["is_first"], noise, **hidden)
 
-    def _seen(self, reward: tf.Tensor, seed: tf.Tensor) -> tf.Tensor | None:
-        """Returns which images the RNN may see in training, bool [B, L]; None: all."""
-        if not self.cell.blind_fraction:
-            return None
+    def _hidden(self, reward: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns `seen`, bool [B, L]: which images an RNN sees in training; {} for other cells."""
+        if not (fraction := getattr(self.cell, "blind_fraction", 0.0)):
+            return {}
         drawn = seeds.uniform(tf.shape(reward), seed)
-        return tf.ensure_shape(drawn, reward.shape) >= self.cell.blind_fraction
+        return {"seen": tf.ensure_shape(drawn, reward.shape) >= fraction}
 
     # Acting: filter one step, imagine many.
 

@@ -2,8 +2,8 @@
 
 import os
 
-from planet_tf import errors
-from planet_tf.training import loop, run
+from planet_tf import errors, runtime
+from planet_tf.training import interrupts, loop, run
 from planet_tf.training.loading import load, load_agent, load_policy
 from planet_tf.training.settings import Settings
 
@@ -16,7 +16,7 @@ def train(root_dir: str | os.PathLike, settings: Settings | None = None) -> None
       settings: None: those that gin sets as train.NAME.
 
     Raises:
-      ConfigError: if a setting cannot be used; nothing has been written.
+      ConfigError: if a setting cannot be used.
       NotFiniteError: if an observation, a reward, the loss, a gradient or a plan is NaN or
         infinite; the last checkpoint is good.
       EnvironmentFailure: if an environment fails 3 times in a row; after a checkpoint.
@@ -25,7 +25,8 @@ def train(root_dir: str | os.PathLike, settings: Settings | None = None) -> None
     """
     with errors.as_config_errors():
         settings = Settings() if settings is None else settings
-    with run.opened(root_dir, settings) as opened:
+        runtime.choose_device(settings.device)
+    with run.opened(root_dir, settings) as opened, interrupts.deferred():
         loop.learn(opened, settings)
 
 

@@ -17,7 +17,7 @@ from planet_tf.training import interrupts
 class Learner:
     """Trains an agent on chunks of the replay, and tests it on held-out ones.
 
-    It alone knows how updates are compiled.
+    It is the only place that knows how updates are compiled.
 
     Attributes:
       update: a batch of chunks -> LossInfo; one optimizer step.
@@ -40,13 +40,13 @@ class Learner:
             )
         self._agent, self._seeds = agent, seeds
         self._batch_size, self._chunk_length = batch_size, chunk_length
-        self.update = tf.function(agent.train, jit_compile=jit_compile)
-        self._loss = tf.function(agent.loss, jit_compile=jit_compile)
+        self.update = tf.function(agent.train, jit_compile=jit_compile, autograph=False)
+        self._loss = tf.function(agent.loss, jit_compile=jit_compile, autograph=False)
 
         def predict(batch, context, seed):
             return open_loop.predict(agent.world_model, batch, context, seed)
 
-        self._predict = tf.function(predict, jit_compile=jit_compile)
+        self._predict = tf.function(predict, jit_compile=jit_compile, autograph=False)
 
     @property
     def updates(self) -> int:
@@ -88,7 +88,9 @@ class Learner:
             return {}
         return {f"test/{key}": float(value) for key, value in self._loss(batch).extra.items()}
 
-    def predict(self, heldout: ReplayBuffer):
+    def predict(
+        self, heldout: ReplayBuffer
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]] | None:
         """Predicts 8 held-out chunks open loop; None if no episode is as long as a chunk.
 
         Returns:

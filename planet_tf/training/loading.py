@@ -17,6 +17,7 @@ from planet_tf.experience import Collector
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import building, run_directory
 from planet_tf.training.checkpoints import Checkpoints
+from planet_tf.training.settings import Settings
 
 
 class LoadedAgent(NamedTuple):
@@ -29,6 +30,21 @@ class LoadedAgent(NamedTuple):
     def updates(self) -> int:
         """Optimizer steps it was trained for."""
         return int(self.agent.train_step_counter)
+
+
+def _refuse_bindings_of_training(bindings: Sequence[str]) -> None:
+    """Raises ConfigError for settings that a trained agent cannot change, or has no use for."""
+    for name in config.settings("\n".join(bindings)):
+        setting = name.split("/")[-1]
+        if setting == "load_environment.observations" or (
+            config.owner(f"planet_tf.{setting}") == "train"
+            and not setting.endswith((".device", ".jit_compile"))
+        ):
+            raise errors.ConfigError(
+                f"{setting} has no effect on a run that is already trained",
+                "for another task use --task",
+                setting,
+            )
 
 
 class Trained(NamedTuple):
@@ -58,11 +74,14 @@ def load_agent(
     identity = run_directory.read_identity(root)
     if not (root / "config.gin").is_file() or "action_size" not in identity:
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
+    _refuse_bindings_of_training(bindings)
     gin.clear_config()
-    config.parse([os.fspath(root / "config.gin")], bindings)
+    config.parse([root / "config.gin"], bindings)
     with errors.as_config_errors():
-        runtime.choose_device()
-        agent = building.make_agent(identity, jit_compile=False)
+        settings = Settings()
+        # A run that was trained on a GPU may be looked at without one.
+        runtime.choose_device("cpu" if settings.device == "cpu" else "auto")
+        agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
         if Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
             raise errors.ConfigError(f"{root} has no checkpoint yet; one follows every collection")
     return LoadedAgent(agent, identity)
@@ -151,7 +170,7 @@ def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) 
         task,
         seed=RunSeeds(identity.get("seed", 0)).integer(Stream.ENVIRONMENT),
         observations=tuple(policy.time_step_spec.observation),
-        **{**tasks.get(task, {}), **changed},
+        **{**environments.accepted(task, tasks.get(task, {})), **changed},
     )
     # Only one of several tasks may have fewer actions than the policy.
     size = policy.action_spec.shape[0] if len(tasks) > 1 else None

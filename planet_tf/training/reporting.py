@@ -161,6 +161,7 @@ class Report:
 
     def finished(self, directory: RunDirectory, tasks: Sequence[str]) -> None:
         """Prints where everything is, and commands to look at it."""
+        self._progress.close()
         modules = [name.partition(":")[0] for name in tasks if ":" in name] + directory.imports
         program = _program(user_modules.folders(modules))
         root = shlex.quote(os.fspath(self._root))

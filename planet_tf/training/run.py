@@ -35,8 +35,7 @@ def opened(root_dir: str | os.PathLike, settings: Settings) -> Iterator["Run"]:
     """
     run = Run(root_dir, settings)
     try:
-        with interrupts.deferred():
-            yield run
+        yield run
         run.report.finished(run.directory, run.tasks.names)
     except (errors.Interrupted, errors.EnvironmentFailure):
         run.report.line(f"stopped at update {run.learner.updates}: writing a checkpoint")
@@ -47,11 +46,12 @@ def opened(root_dir: str | os.PathLike, settings: Settings) -> Iterator["Run"]:
 
 
 class Run:
-    """The parts of a run, and the acts that `loop.learn` calls. All state is in the parts.
+    """The parts of a run, and the acts that `loop.learn` calls.
 
     Attributes:
       tasks: environments and collectors.
-      agent: world model, optimizer and policies.
+      agent: world model, optimizer and networks.
+      policy, collect_policy: the agent's, as PyPolicies that are timed.
       learner: updates.
       replay, heldout: the training and the held-out episodes.
       report: logs and prints.
@@ -59,6 +59,9 @@ class Run:
       identity: what must not change in a run: seed, task, observations, ...; see run.json.
       last_decisions: seconds of each decision in the last collection.
     """
+
+    report: Report
+    directory: RunDirectory
 
     def __init__(self, root_dir: str | os.PathLike, settings: Settings):
         """Builds everything; writes nothing before environment and planner have been tried.
@@ -70,30 +73,28 @@ class Run:
         self._seeds, self._failures = seeds.RunSeeds(settings.seed), _counter("failures")
         self._evaluated = _counter("evaluated")
         self.last_decisions: list[float] = []
-        with errors.as_config_errors():
-            runtime.choose_device(settings.device)
-            jit_compile = settings.jit_compile
-            jit_compile = runtime.has_gpu() if jit_compile is None else jit_compile
-            self.tasks = Tasks(
-                settings.task,
-                self._seeds.integer(Stream.ENVIRONMENT),
-                settings.environments,
-                self._environment_failed,
-            )
-            self.tasks.check_chunk_length(settings.chunk_length)
-            identity = {"seed": settings.seed, **self.tasks.identity()}
-            self.agent = building.make_agent(identity, jit_compile)
-            self.learner = Learner(
-                self.agent, self._seeds, settings.batch_size, settings.chunk_length, jit_compile
-            )
-            self._make_policies()
-            self.directory = RunDirectory(root, identity)
-        self.identity = identity
-        try:
+        with contextlib.ExitStack() as parts:  # closes those that are open if a later one fails
+            with errors.as_config_errors():
+                self._build(settings, parts)
+                self.directory = RunDirectory(root, self.identity)
+            parts.callback(self.directory.release)
             self._open(settings.episodes)
-        except BaseException:
-            self.directory.release()
-            raise
+            parts.callback(self.report.close)
+            self._parts = parts.pop_all()
+
+    def _build(self, settings: Settings, parts: contextlib.ExitStack) -> None:
+        """Makes environments, agent, learner and policies."""
+        seed = self._seeds.integer(Stream.ENVIRONMENT)
+        self.tasks = Tasks(settings.task, seed, settings.environments, self._environment_failed)
+        parts.callback(self.tasks.close)
+        self.tasks.check_chunk_length(settings.chunk_length)
+        self.identity = {"seed": settings.seed, **self.tasks.identity()}
+        jit_compile = runtime.compiles(settings.jit_compile)
+        self.agent = building.make_agent(self.identity, jit_compile)
+        self.learner = Learner(
+            self.agent, self._seeds, settings.batch_size, settings.chunk_length, jit_compile
+        )
+        self._make_policies()
 
     def _make_policies(self) -> None:
         """Makes the policies, and tries each once: the first call traces it."""
@@ -110,8 +111,9 @@ class Run:
     def _open(self, episodes: int) -> None:
         """Loads what the directory holds, and starts logging."""
         root, spec = self.directory.root, self.agent.training_data_spec
-        self.replay = ReplayBuffer(spec, root / "episodes" / "train")
-        self.heldout = ReplayBuffer(spec, root / "episodes" / "heldout")
+        with storage.writing(root):
+            self.replay = ReplayBuffer(spec, root / "episodes" / "train")
+            self.heldout = ReplayBuffer(spec, root / "episodes" / "heldout")
         self._metrics = CollectMetrics(self.tasks.names)
         self._checkpoints = Checkpoints(
             root / "checkpoints",
@@ -123,8 +125,8 @@ class Run:
         saved = self._checkpoints.restore()
         for number, episode in self.replay.episodes_since(saved or 0):
             self._metrics.observe(self.tasks.name(number), episode)
-        self.report = Report(self.directory, episodes, self.counters())
         self.directory.take()
+        self.report = Report(self.directory, episodes, self.counters())
         if self.episodes:
             bad_files = self.replay.moved_aside + self.heldout.moved_aside
             self.report.resumed(self.directory, self.counters(), saved, bad_files)
@@ -228,11 +230,7 @@ class Run:
 
     def close(self) -> None:
         """Closes environments and files, and unlocks the directory."""
-        self.tasks.close()
-        try:
-            self.report.close()
-        finally:
-            self.directory.release()
+        self._parts.close()
 
     # Collection.
 
@@ -264,6 +262,7 @@ class Run:
             yield from zip(numbers, found, strict=True)
 
     def _environment_failed(self, line: str) -> None:
+        interrupts.check()  # a signal to the whole process group kills workers too
         self._failures.assign_add(1)
         self.report.line(line)
 

@@ -8,20 +8,14 @@ import pathlib
 import re
 import socket
 
-from planet_tf import config, errors, storage
+from planet_tf import config, errors, gin_internals, storage
+from planet_tf.agents.exploration import GaussianNoise
+from planet_tf.planning import ImaginedReturn, Planner
 
-# The settings of these may change when a run is resumed; all other settings are the model's.
-_CHANGEABLE = (
-    "train",
-    "PlanetAgent",
-    "PlanetPolicy",
-    "ReplayBuffer",
-    "GaussianNoise",
-    "CEM",
-    "RandomShooting",
-    "ImaginedReturn",
-    "load_environment",
-)
+# The settings of these may change when a run is resumed, and those of subclasses of the latter,
+# such as a custom planner; all other settings are the model's.
+_CHANGEABLE = ("train", "PlanetAgent", "PlanetPolicy", "ReplayBuffer", "load_environment")
+_CHANGEABLE_KINDS = (Planner, ImaginedReturn, GaussianNoise)
 
 
 class RunDirectory:
@@ -47,11 +41,11 @@ class RunDirectory:
 
     def __init__(self, root_dir: str | os.PathLike, identity: dict):
         self.root, self._identity = pathlib.Path(root_dir), identity
-        self.settings = config.in_use()
+        self.settings, self.changes = config.in_use(), list[str]()
         self._created = not self.root.exists()
         self.killed = self._lock()
         try:
-            self.changes = self._check()
+            self._refuse_another_run()
         except BaseException:
             self.release()
             raise
@@ -62,7 +56,9 @@ class RunDirectory:
         return re.findall(r"(?m)^import ([\w.]+)$", self.settings)
 
     def take(self) -> None:
-        """Writes the identity and the current settings."""
+        """Writes the identity and the current settings; call it when the parts have been made."""
+        self.settings = config.in_use()
+        self.changes = [f"{name}: {change}" for name, change in self._changed_settings().items()]
         storage.write_text(self.root / "run.json", json.dumps(self._identity) + "\n")
         storage.write_text(self.root / "config.gin", self.settings)
 
@@ -77,25 +73,26 @@ class RunDirectory:
 
     # What may not change.
 
-    def _check(self) -> list[str]:
-        """Returns the settings that have changed; raises ConfigError for those that must not."""
-        refused, allowed = self._changed_identity(), list[str]()
-        file = self.root / "config.gin"
-        if file.exists():
-            before = file.read_text(encoding="utf-8")
-            for name, change in config.differences(before, self.settings).items():
-                changeable = config.owner(name) in _CHANGEABLE
-                (allowed if changeable else refused).append(f"{name}: {change}")
+    def _refuse_another_run(self) -> None:
+        """Raises ConfigError if the identity or a setting of the model has changed."""
+        before = read_identity(self.root)
+        refused = changes(before, self._identity) if before else []
+        refused += [
+            f"{name}: {change}"
+            for name, change in self._changed_settings().items()
+            if not _changeable(config.owner(name))
+        ]
         if refused:
             raise errors.ConfigError(
                 "\n  ".join([f"{self.root} holds another run, then -> now:", *refused]),
-                f"use its settings (they are in {file}), or name another directory with --root_dir",
+                f"use its settings (they are in {self.root / 'config.gin'}), or name another "
+                "directory with --root_dir",
             )
-        return allowed
 
-    def _changed_identity(self) -> list[str]:
-        before = read_identity(self.root)
-        return changes(before, self._identity) if before else []
+    def _changed_settings(self) -> dict[str, str]:
+        file = self.root / "config.gin"
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        return config.differences(before, self.settings)
 
     # The lock, which the kernel releases when the process ends, however it ends.
 
@@ -130,6 +127,13 @@ class RunDirectory:
             return True
         self._file.close()
         return False
+
+
+def _changeable(owner: str) -> bool:
+    """Whether the settings of a configurable, given by name, may change within a run."""
+    target = gin_internals.target(owner)
+    kind = isinstance(target, type) and issubclass(target, _CHANGEABLE_KINDS)
+    return owner in _CHANGEABLE or kind
 
 
 def read_identity(directory: pathlib.Path) -> dict:

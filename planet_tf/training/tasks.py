@@ -64,11 +64,6 @@ class Tasks:
         """Collects episodes of the task of episode `number`; see `Collector.collect`."""
         return self.collectors[number % len(self.names)].collect(*arguments)
 
-    @property
-    def failures(self) -> int:
-        """How often an environment has failed."""
-        return sum(collector.failures for collector in self.collectors)
-
     def check_chunk_length(self, length: int) -> None:
         """Raises ConfigError if a task's episodes are always shorter than a chunk."""
         for env in (collector.env for collector in self.collectors):
@@ -107,9 +102,7 @@ class Tasks:
 
 def _collectors(names: list[str], seed: int, rows: int, report) -> list[Collector]:
     def load(name: str) -> Any:
-        if rows > 1:
-            return environments.load_parallel(name, rows, seed)
-        return environments.load(name, seed)
+        return environments.load(name, seed, processes=rows if rows > 1 else None)
 
     loaded = {name: load(name) for name in names}
     _check_states_agree(list(loaded.values()))

@@ -67,7 +67,7 @@ def test_updates_repeat_bit_for_bit(make_agent, batch):
     agent = make_agent(1)
     start = values(agent)
     variables = [*agent.world_model.variables, *agent.optimizer.variables]
-    update = tf.function(agent.train)
+    update = tf.function(agent.train, autograph=False)
 
     def updated():
         """Takes updates on batches that differ; returns all variables and the losses."""

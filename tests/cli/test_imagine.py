@@ -1,10 +1,15 @@
 """`planet-tf imagine`: errors, strip and video of an open-loop prediction."""
 
+import pathlib
+
 import imageio.v3
 import numpy as np
 import pytest
 from helpers import names
 
+from planet_tf import training
+from planet_tf.analysis import figures
+from planet_tf.cli import imagine
 from planet_tf.experience import episode as episodes
 
 
@@ -32,6 +37,18 @@ def test_short_episode_is_predicted_at_its_length(command, toy_run, tmp_path):
     assert "short.npz" in err and "4 frames: 3 are seen, 1 predicted" in err
     assert len(imageio.v3.imread(tmp_path / "b.gif")) == 4
     assert imageio.v3.imread(tmp_path / "b-strip.png").shape == (4 * 128, 3 * 128, 3)
+
+
+def test_title_names_the_run_if_there_are_several_tasks(toy_run, tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(figures, "draw_errors", lambda *arguments: titles.append(arguments[-1]))
+    loaded = training.load_agent(toy_run)
+    loaded.identity["task"] = ["dot_goal", "cheetah_run"]
+    path = max((toy_run / "episodes" / "heldout").glob("*.npz"))
+    episode = episodes.read(path, loaded.agent.training_data_spec)
+    elsewhere = pathlib.Path("000003-51.npz")
+    imagine._draw_errors(loaded, episode, 5, 10, tmp_path / "a", elsewhere, toy_run)
+    assert titles == ["run, 000003-51, update 6: open loop after 5 steps"]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,21 @@ def test_another_reward_is_refused(reward):
         env.step(ZERO)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_misfit_after_a_good_step_is_a_failure_of_the_task():
+    env = Paying(pay=lambda step: 1.0 if step == 1 else np.ones(2))
+    env.reset(), env.step(ZERO)
+    with pytest.raises(errors.EnvironmentFailure, match="dot_goal: the reward"):
+        env.step(ZERO)
+
+
+def test_a_discount_that_is_not_finite_is_named():
+    env = Paying(end=lambda step: np.nan)
+    env.reset()
+    with pytest.raises(errors.NotFiniteError, match="dot_goal, agent step 1: discount"):
+        env.step(ZERO)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])  # the last overflows float32
 def test_a_reward_that_is_not_finite_ends_with_its_step(value):
     env = Paying(pay=lambda step: value if step == 3 else 1.0)
     env.reset()

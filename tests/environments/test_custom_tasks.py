@@ -77,5 +77,5 @@ def test_a_seed_decides_what_is_drawn_while_making_it(monkeypatch):
     alone = returns(environments.load(name, seed=1))
     assert returns(environments.load(name, seed=1)) == alone
     assert returns(environments.load(name, seed=2)) != alone
-    rows = returns(environments.load_parallel(name, 2, seed=1))  # all have the same model
+    rows = returns(environments.load(name, seed=1, processes=2))  # all have the same model
     np.testing.assert_allclose(rows, alone, rtol=1e-6)

@@ -31,7 +31,7 @@ def poles():
 def dots(monkeypatch):
     """Two environments in threads, which fail as their seeds say."""
     helpers.workers_as_threads(monkeypatch)
-    with environments.load_parallel("own_tasks:Moody", 2) as env:
+    with environments.load("own_tasks:Moody", processes=2) as env:
         yield env
 
 
@@ -101,14 +101,14 @@ def test_wrong_seeds_and_actions_are_refused(dots):
     assert dots.step(zeros(dots)).is_mid().all()
     for count in (0, -1):
         with pytest.raises(ValueError, match=f"got {count}"):
-            environments.load_parallel("dot_goal", count)
+            environments.load("dot_goal", processes=count)
 
 
 def test_an_environment_that_cannot_be_made_is_named(monkeypatch):
     helpers.workers_as_threads(monkeypatch)
     gin.bind_parameter("load_environment.action_repeat", 51)
     with pytest.raises(errors.ConfigError, match="environment 0 of dot_goal: .*50.*51") as error:
-        environments.load_parallel("dot_goal", 2)
+        environments.load("dot_goal", processes=2)
     assert error.value.setting == "load_environment.action_repeat"
 
 
@@ -183,7 +183,7 @@ def test_no_process_outlives_its_parent(python, tmp_path, end):
         "import os, signal\n"
         "from planet_tf import environments\n"
         'if __name__ == "__main__":\n'
-        '    env = environments.load_parallel("dot_goal", 1)\n'
+        '    env = environments.load("dot_goal", processes=1)\n'
         "    env.reset()\n"
         f"    {end}\n"
     )

@@ -23,10 +23,10 @@ def test_a_misspelt_name_gets_the_nearest_right_one(wrong, right):
     with pytest.raises(errors.ConfigError) as error:
         environments.check_name(wrong)
     assert error.value.setting == "train.task"
-    assert repr(wrong) in error.value.message and repr(right) in error.value.message
+    assert repr(wrong) in error.value.message and repr(right) in error.value.hint
 
 
-@pytest.mark.parametrize("load", [environments.load, lambda n: environments.load_parallel(n, 2)])
+@pytest.mark.parametrize("load", [environments.load, lambda n: environments.load(n, processes=2)])
 def test_loading_checks_the_name(load):
     with pytest.raises(errors.ConfigError, match="'finger_spin'"):
         load("finger_spinn")
@@ -62,7 +62,7 @@ def test_wrong_observations_are_refused(wrong):
     assert error.value.setting == OBSERVATIONS and repr(wrong) in error.value.message
     gin.bind_parameter(OBSERVATIONS, wrong)
     with pytest.raises(errors.ConfigError) as error:
-        environments.load_parallel("dot_goal", 2)
+        environments.load("dot_goal", processes=2)
     assert error.value.setting == OBSERVATIONS
 
 

@@ -87,7 +87,7 @@ def test_a_reward_that_is_not_finite_is_not_retried():
 
 def test_failures_in_parallel_rows_are_told_apart(monkeypatch):
     helpers.workers_as_threads(monkeypatch)
-    source = Source(lambda: environments.load_parallel("own_tasks:Moody", 2))
+    source = Source(lambda: environments.load("own_tasks:Moody", processes=2))
     collector = source.collector()
     found = collect(collector, sequence(FINE, FINE), sequence(FAILS, FINE))
     assert [len(episode["reward"]) for episode in found] == [51, 51]
@@ -124,6 +124,9 @@ def test_an_environment_that_fails_to_close_is_replaced():
     collector.env.close = fail
     collect(collector, sequence(FAILS, FINE))
     assert collector.env is source.made[1]
+    collector.env.close = fail
+    collector.close()
+    assert "OSError: it is gone" in source.said[-1]
 
 
 def test_another_error_is_not_retried():

@@ -116,6 +116,15 @@ def test_run_that_does_not_start_is_bad(backends, monkeypatch):
     assert "ResourceExhaustedError: a tensor" in last.text
 
 
+def test_a_signal_ends_it(backends, monkeypatch):
+    def interrupted(jit_compile):
+        raise errors.Interrupted("stopped by SIGTERM", 143)
+
+    monkeypatch.setattr(benchmark, "fresh_run", interrupted)
+    with pytest.raises(errors.Interrupted):
+        list(doctor.examine(TINY))
+
+
 # What computes and what renders.
 
 

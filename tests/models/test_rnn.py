@@ -78,9 +78,9 @@ def test_training_hides_a_fraction_of_the_images():
     settings = "RNNCell.deter_size = 5\nRNNCell.hidden_size = 6\nRNNCell.blind_fraction = "
     gin.parse_config(settings + "0.25")
     model = WorldModel(A, None, 3, latent="rnn")
-    seen = np.array(model._seen(tf.zeros([100, 50]), tf.constant([1, 2])))
+    seen = np.array(model._hidden(tf.zeros([100, 50]), tf.constant([1, 2]))["seen"])
     assert abs(seen.mean() - 0.75) < 5 * np.sqrt(0.75 * 0.25 / 5000)
-    assert np.any(seen != model._seen(tf.zeros([100, 50]), tf.constant([1, 3])))
+    assert np.any(seen != model._hidden(tf.zeros([100, 50]), tf.constant([1, 3]))["seen"])
     batch = {
         "state": normal(0, B, L, 3),
         "action": normal(1, B, L, A),

@@ -11,7 +11,7 @@ import pytest
 from planet_tf import errors, training
 from planet_tf.environments import rendering
 from planet_tf.experience import run_episodes
-from planet_tf.training import loading
+from planet_tf.training import building, loading
 
 
 @pytest.fixture
@@ -74,6 +74,30 @@ def test_bindings_change_how_a_loaded_agent_plans(toy_run):
     assert agent.policy.planner.candidates == 7
 
 
+@pytest.mark.parametrize(
+    "binding",
+    ["train.task='walker_walk'", "train.seed = 3", "load_environment.observations=('state',)"],
+)
+def test_bindings_without_effect_are_refused(toy_run, binding):
+    with pytest.raises(errors.ConfigError) as error:
+        training.load_agent(toy_run, bindings=["CEM.clip = False", binding])
+    assert error.value.setting == binding.partition("=")[0].strip()
+
+
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_xla_is_used_as_in_training(toy_run, monkeypatch, jit_compile):
+    used = []
+
+    def refuse(identity, jit_compile):
+        used.append(jit_compile)
+        raise errors.ConfigError("enough")
+
+    monkeypatch.setattr(building, "make_agent", refuse)
+    with pytest.raises(errors.ConfigError):
+        training.load_agent(toy_run, bindings=[f"train.jit_compile = {jit_compile}"])
+    assert used == [bool(jit_compile)]
+
+
 def test_loading_an_agent_needs_no_renderer(run, monkeypatch):
     for file in ("run.json", "config.gin"):  # a task whose images need one
         text = (run / file).read_text()
@@ -127,7 +151,7 @@ def test_settings_that_do_not_fit_the_checkpoint_are_refused(run):
 @pytest.mark.parametrize("task", ["cheetah_run", "cartpole_swingup"])
 def test_another_task_must_fit(run, task):
     with pytest.raises(errors.ConfigError, match=task) as error:
-        training.load(run, task, bindings=["load_environment.observations = ('image',)"])
+        training.load(run, task)
     assert error.value.setting == "--task"
 
 

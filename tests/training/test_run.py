@@ -15,7 +15,7 @@ from dm_control.rl import control
 from planet_tf import config, errors
 from planet_tf.environments import dot_goal
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import Settings, learner as learners, run as runs
+from planet_tf.training import Settings, interrupts, learner as learners, run as runs
 
 TEST = learners.Learner.test  # which `light` replaces
 
@@ -233,6 +233,25 @@ def test_a_reward_that_is_not_finite_ends_the_run(light, tmp_path, capsys, monke
     assert not list((run / "checkpoints").glob("*")) and not (run / "lock").exists()
 
 
+def test_nothing_stays_open_if_a_run_cannot_be_opened(light, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(dot_goal.DotGoal, "close", lambda self: closed.append(self))
+    (tmp_path / "episodes").write_text("not a directory")
+    with pytest.raises(errors.StorageError, match=str(tmp_path)):
+        light(tmp_path)
+    assert len(closed) == 1 and not (tmp_path / "lock").exists()
+
+
+def test_everything_is_closed_although_something_fails_to(light, tmp_path, monkeypatch, capsys):
+    def fail(self):
+        raise OSError("the port is gone")
+
+    monkeypatch.setattr(dot_goal.DotGoal, "close", fail)
+    light(tmp_path, train__episodes=3)
+    assert "OSError: the port is gone" in capsys.readouterr().err
+    assert not (tmp_path / "lock").exists()
+
+
 class Sick(dot_goal.DotGoal):
     """Fails in the first episodes of all that are made."""
 
@@ -286,6 +305,22 @@ def test_three_failures_in_a_row_stop_after_a_checkpoint(light, sick, toy, capsy
     said = capsys.readouterr().err
     assert "episode 4 of 5, update 9 (checkpoint 4)" in said and "lost" not in said
     assert len(episodes(toy)) == 5
+
+
+def test_a_signal_to_workers_too_is_no_failure(acted):
+    # As SIGTERM to a process group: the worker is gone before the parent looks.
+    with interrupts.deferred(), pytest.raises(errors.Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        acted._environment_failed("its process died")
+    assert not int(acted._failures)
+
+
+def test_config_gin_holds_every_setting_in_use(light, tmp_path, monkeypatch):
+    helpers.workers_as_threads(monkeypatch)
+    light(tmp_path, train__environments=2, load_environment__observations=("state",))
+    text = (tmp_path / "config.gin").read_text()
+    assert "load_environment.observations = ('state',)" in text
+    assert "ReplayBuffer.capacity = 100" in text
 
 
 class Interrupting(dot_goal.DotGoal):

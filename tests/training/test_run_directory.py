@@ -9,7 +9,14 @@ import helpers
 import pytest
 
 from planet_tf import errors
+from planet_tf.planning import Planner
 from planet_tf.training.run_directory import RunDirectory
+
+
+@gin.configurable
+class OwnPlanner(Planner):
+    """A planner of the user."""
+
 
 RUN = {"task": ["a", "b"], "seed": 1}
 
@@ -64,6 +71,7 @@ def test_the_same_run_may_change_how_it_is_trained(run, settings):
         ("RSSMCell.hidden_size", False),
         ("WorldModel.free_nats", False),
         ("my_module.flat.size", False),
+        ("test_run_directory.OwnPlanner.tries", True),
     ],
 )
 def test_what_the_model_is_may_not_change(settings, tmp_path, name, allowed):

@@ -78,11 +78,6 @@ def test_states_of_several_tasks_must_agree():
     assert error.value.setting == "load_environment.observations"
 
 
-def test_failures_of_all_tasks_are_counted(several):
-    several.collectors[0].failures, several.collectors[1].failures = 2, 3
-    assert several.failures == 5
-
-
 # A run.
 
 
