@@ -1,8 +1,6 @@
-# `make train` and `make test` do all set-up on a fresh machine with Python 3.10 or 3.11.
+# `make train` and `make test` do all set-up on a fresh machine with Python 3.10 to 3.13.
 
-PYTHON ?= $(shell for python in python3.11 python3.10 python3; do \
-	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 12))' \
-	2>/dev/null && echo $$python && break; done)
+PYTHON ?= $(shell .ci/pythons | head -n 1)
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
@@ -12,7 +10,7 @@ NOTEBOOK = notebooks/planet.ipynb
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-slow test-faults doctor bench figures table notebook \
+.PHONY: help setup preflight train test test-stacks smoke test-slow test-faults doctor bench figures table notebook \
  docs lint format clean
 
 help:  ## lists the commands
@@ -20,12 +18,13 @@ help:  ## lists the commands
 
 setup: $(INSTALLED)  ## creates the virtual environment in .venv and installs the pinned packages
 
-$(INSTALLED): setup.cfg pyproject.toml
-	@test -n "$(PYTHON)" || { echo "error: planet_tf needs Python 3.10 or 3.11; install one, or\
-	 name it: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+$(INSTALLED): setup.cfg pyproject.toml requirements-nodeps.txt
+	@test -n "$(PYTHON)" || { echo "error: planet_tf needs Python 3.10 to 3.13; install one, or\
+	 name it: make PYTHON=/path/to/python3.13 ..." >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23"
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-nodeps.txt
 	touch $@
 
 preflight: $(INSTALLED)
@@ -37,6 +36,12 @@ train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=
 test: preflight  ## runs the tests (the fast ones) in two processes
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
 	 --no-loadscope-reorder
+
+test-stacks:  ## runs the tests on every Python from 3.10 to 3.13 on this machine
+	.ci/stacks
+
+smoke: preflight  ## trains, resumes, evaluates and exports at debug size
+	.ci/smoke $(BIN)/planet-tf
 
 test-slow: preflight  ## runs the learning tests: the toy task, three seeds, from pixels
 	$(BIN)/python -m pytest -m slow

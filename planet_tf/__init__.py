@@ -13,6 +13,8 @@ The packages, in the order in which data flows through them: `environments`, `mo
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from planet_tf import stack
+
 if TYPE_CHECKING:
     from planet_tf.agents import PlanetAgent
     from planet_tf.config import parse as configure
@@ -39,6 +41,9 @@ _PLACES = {
     "load_policy": ("training", "load_policy"),
     "train": ("training", "train"),
 }
+
+
+stack.prepare()
 
 
 def __getattr__(name: str) -> Any:

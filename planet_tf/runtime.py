@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from planet_tf import errors
+from planet_tf import errors, stack
 
 DEVICES = ("auto", "cpu", "gpu")
 
@@ -11,9 +11,12 @@ DEVICES = ("auto", "cpu", "gpu")
 def silence_libraries() -> None:
     """Silences notes and warnings of TensorFlow, absl and gym; call it before they are imported.
 
-    TF_CPP_MIN_LOG_LEVEL is kept if it is set: 0 shows TensorFlow's notes.
+    TF_CPP_MIN_LOG_LEVEL is kept if it is set: 0 shows TensorFlow's notes, and what it prints last
+    if the process crashes while it is imported.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] != "0":
+        stack.import_quietly()
     with contextlib.suppress(ImportError):  # the doctor reports what is missing
         from absl import logging
         from gym_notices import notices as gym_notices

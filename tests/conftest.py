@@ -1,13 +1,15 @@
 """What the tests share: agents and runs of the smallest size, and gin left as it was found."""
 
+import importlib
 import os
 
 # Before TensorFlow is imported. The tests are about the CPU's arithmetic.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # more threads than cores would wait for each other
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+importlib.import_module("planet_tf.runtime").silence_libraries()
 
 import fcntl  # noqa: E402
 import functools  # noqa: E402

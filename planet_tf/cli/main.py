@@ -3,10 +3,11 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from types import ModuleType
 
 import planet_tf
-from planet_tf import errors, runtime
+from planet_tf import errors, runtime, stack
 
 COMMANDS = {
     "train": "train an agent; the same command resumes the run",
@@ -31,12 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"planet-tf {name}", description=command.__doc__, epilog=command.EXAMPLE
     )
     command.add_flags(parser)
-    return _run(command.run, parser.parse_args(rest))
+    return _run(command, parser.parse_args(rest))
 
 
-def _run(run: Callable[[argparse.Namespace], int | None], flags: argparse.Namespace) -> int:
+def _run(command: ModuleType, flags: argparse.Namespace) -> int:
     try:
-        return run(flags) or 0
+        if command is not sys.modules.get("planet_tf.cli.doctor"):  # which reports all packages
+            stack.check_packages()
+        return command.run(flags) or 0
     except errors.PlanetError as error:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:

@@ -15,7 +15,7 @@ import sys
 from types import ModuleType
 from typing import NamedTuple
 
-from planet_tf import errors
+from planet_tf import errors, stack
 
 BACKENDS = ("egl", "osmesa")  # tried in this order unless MUJOCO_GL names one
 PACKAGES = {"egl": "libegl1 libgl1-mesa-dri", "osmesa": "libosmesa6"}  # Debian's and Ubuntu's
@@ -23,6 +23,8 @@ _ANSWER = "PLANET_TF_RENDERING"  # environment variable: child processes reuse t
 _TIMEOUT = 120  # seconds; a second or two is usual
 _SOFTWARE = re.compile("llvmpipe|softpipe|swrast|swiftshader|software", re.IGNORECASE)
 _PROBE = """
+import planet_tf
+import tensorflow  # with which some renderers crash
 from dm_control import mujoco
 physics = mujoco.Physics.from_xml_string(
     '<mujoco><worldbody><light pos="0 0 2"/><geom size="1"/></worldbody></mujoco>')
@@ -83,6 +85,7 @@ def choose() -> Backend:
 
     Raises:
       RenderingError: if none works; the message has each one's last error line and the packages.
+        Also if TensorFlow was imported before planet_tf and frames would be rendered in software.
     """
     global _postponed
     imported = sys.modules.get("dm_control._render")
@@ -92,7 +95,7 @@ def choose() -> Backend:
     chosen = (imported.BACKEND or "disabled") if imported else os.environ.get("MUJOCO_GL")
     name, _, renderer = os.environ.get(_ANSWER, "").partition(":")
     if name and name == chosen:
-        return Backend(name, renderer)
+        return _checked(Backend(name, renderer))
     failures = []
     for name in [chosen] if chosen else BACKENDS:
         variables = _variables(name, bool(chosen))
@@ -103,9 +106,19 @@ def choose() -> Backend:
             if postponed:
                 importlib.reload(sys.modules["dm_control._render"])
                 _postponed = None
-            return Backend(name, renderer)
+            return _checked(Backend(name, renderer))
         failures.append(f"  MUJOCO_GL={name}: {error}")
     raise errors.RenderingError(_message(failures, bool(imported), bool(chosen)))
+
+
+def _checked(backend: Backend) -> Backend:
+    """Returns the backend, or raises RenderingError if it would crash this process."""
+    if backend.software and stack.crashes_software_renderers():
+        raise errors.RenderingError(
+            f"TensorFlow was imported before planet_tf: {backend.renderer} would crash",
+            "import planet_tf first, or render on a GPU",
+        )
+    return backend
 
 
 def try_backends() -> list[tuple[str, str, str]]:

@@ -7,9 +7,11 @@ collected, in a temporary directory.
 
 import os
 import pathlib
+import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
+from planet_tf import stack
 from planet_tf.machine.findings import Finding, summary
 from planet_tf.machine.installed import INSTALL, installed
 
@@ -54,6 +56,7 @@ def examine(
         tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
         for gpu in tf.config.get_visible_devices("GPU")
     ]
+    yield _stack(tf.__version__, tf.sysconfig.get_build_info())
     yield _cpu(len(os.sched_getaffinity(0)), os.getloadavg()[0])
     yield _gpu(gpus, device, tf.test.is_built_with_cuda())
     yield _xla(bool(gpus), settings.jit_compile)
@@ -80,6 +83,16 @@ def _settings(gin_files: Sequence[str], bindings: Sequence[str]):
 
 
 # What computes and what renders.
+
+
+def _stack(version: str, build: Mapping[str, str]) -> Finding:
+    """Reports which of the two stacks is in use, and the CUDA libraries that it expects."""
+    python = platform.python_version_tuple()
+    keras = "Keras 2 as tf_keras" if stack.is_modern() else "with its Keras 2"
+    text = f"TensorFlow {version}, {keras}, as for Python {python[0]}.{python[1]}"
+    if cuda := build.get("cuda_version"):
+        text += f"; for a GPU: CUDA {cuda}, cuDNN {build.get('cudnn_version')}"
+    return Finding("ok", "stack", text)
 
 
 def _cpu(cores: int, load: float) -> Finding:

@@ -4,9 +4,10 @@ import platform
 from collections.abc import Iterator
 from importlib import metadata
 
+from planet_tf import stack
 from planet_tf.machine.findings import Finding, summary
 
-INSTALL = "pip install -e ."
+INSTALL = "make setup, or pip install -e . && pip install --no-deps -r requirements-nodeps.txt"
 _PACKAGE = "planet_tf"
 
 
@@ -17,7 +18,7 @@ def installed() -> Iterator[Finding]:
         from packaging.specifiers import SpecifierSet
 
         about = metadata.metadata(_PACKAGE)
-        lines = metadata.requires(_PACKAGE) or []
+        lines = [*(metadata.requires(_PACKAGE) or []), *stack.WITHOUT_DEPENDENCIES]
     except (ImportError, metadata.PackageNotFoundError) as error:
         yield Finding("bad", "packages", f"the pins cannot be read: {summary(error)}", INSTALL)
         return

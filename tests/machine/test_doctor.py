@@ -160,6 +160,16 @@ def test_only_the_first_working_backend_is_used():
     assert "used" not in found[1]
 
 
+def test_the_stack_and_its_cuda_libraries_are_named(monkeypatch):
+    build = {"cuda_version": "12.5.1", "cudnn_version": "9", "is_cuda_build": True}
+    monkeypatch.setattr(doctor.stack, "is_modern", lambda: True)
+    text = doctor._stack("2.21.0", build).text
+    assert all(word in text for word in ("2.21.0", "tf_keras", "CUDA 12.5.1", "cuDNN 9"))
+    monkeypatch.setattr(doctor.stack, "is_modern", lambda: False)
+    text = doctor._stack("2.15.1", {"is_cuda_build": False}).text
+    assert "2.15.1" in text and "tf_keras" not in text and "CUDA" not in text
+
+
 def test_gpu(monkeypatch):
     assert doctor._gpu(["H200", "H100"], "auto", True)[:3] == ("ok", "GPU", "H200, H100")
     assert doctor._gpu([], "cpu", True).level == "ok"

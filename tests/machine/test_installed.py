@@ -35,6 +35,7 @@ def packages(monkeypatch):
         PackageNotFoundError=metadata.PackageNotFoundError,
     )
     monkeypatch.setattr(installed, "metadata", stand_in)
+    monkeypatch.setattr(installed.stack, "WITHOUT_DEPENDENCIES", ())
     return types.SimpleNamespace(versions=versions, requires=requires, about=about)
 
 
@@ -53,6 +54,15 @@ def test_packages_are_compared_with_the_pins(packages):
     del packages.versions["one"]
     level, text, hint = findings()["packages"]
     assert (level, hint) == ("bad", installed.INSTALL) and "one" in text
+
+
+def test_packages_that_pip_installs_apart_are_compared_too(packages, monkeypatch):
+    apart = ('three==1.0; python_version >= "3.0"', 'four==1.0; python_version < "3.0"')
+    monkeypatch.setattr(installed.stack, "WITHOUT_DEPENDENCIES", apart)
+    level, text, _ = findings()["packages"]
+    assert level == "bad" and "three is missing" in text
+    packages.versions["three"] = "1.0"
+    assert "three 1.0" in findings()["packages"][1] and "four" not in findings()["packages"][1]
 
 
 def test_incomplete_extra_is_a_note(packages):
