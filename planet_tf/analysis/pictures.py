@@ -20,19 +20,33 @@ def difference_video(prediction: Mapping[str, np.ndarray], size: int = videos.SI
     return videos.side_by_side(_panels(prediction), size)
 
 
-def strip(prediction: Mapping[str, np.ndarray], steps: int = 10) -> np.ndarray:
+def narrow_video(prediction: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Shows the same one below the other, for TensorBoard's narrow cards."""
+    shown = [
+        videos.side_by_side({caption: frames}, FRAME_SIZE)
+        for caption, frames in _panels(prediction).items()
+    ]
+    # TensorBoard crops the top of a picture.
+    return np.pad(np.concatenate(shown, 1), [(0, 0), (12, 0), (0, 0), (0, 0)], constant_values=255)
+
+
+def strip(
+    prediction: Mapping[str, np.ndarray], steps: int = 10, difference: bool = True
+) -> np.ndarray:
     """Draws a prediction of images: columns real, predicted and difference, one row per step.
 
     Args:
       prediction: one chunk of `open_loop.predict`, without its B.
       steps: rows shown, evenly spaced from the first to the last step.
+      difference: whether there is a third column.
 
     Returns:
-      uint8 [rows * size, 3 * size, 3].
+      uint8 [rows * size, 3 * size, 3], or 2 * size wide.
     """
     length, height = prediction["target"].shape[:2]
     shown = np.linspace(0, length - 1, min(steps, length)).round().astype(int)
-    columns = [np.concatenate(frames[shown], 0) for frames in _panels(prediction).values()]
+    panels = list(_panels(prediction).values())[: 3 if difference else 2]
+    columns = [np.concatenate(frames[shown], 0) for frames in panels]
     times = max(1, FRAME_SIZE // height)
     return np.concatenate(columns, 1).repeat(times, 0).repeat(times, 1)
 

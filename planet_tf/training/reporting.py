@@ -156,8 +156,9 @@ class Report:
         values = {f"open_loop/{name}": value for name, value in means.items()}
         self._log.scalars(step, values, **counters)
         if first is not None:
-            self._log.image("heldout/real_model_difference", pictures.strip(first), step)
-            self._log.video("heldout/open_loop", pictures.difference_video(first, size=128), step)
+            strip = pictures.strip(first, difference=False)
+            self._log.image("heldout/real_and_predicted", strip, step)
+            self._log.video("heldout/open_loop", pictures.narrow_video(first), step)
 
     def finished(self, directory: RunDirectory, tasks: Sequence[str]) -> None:
         """Prints where everything is, and commands to look at it."""

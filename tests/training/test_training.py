@@ -47,7 +47,7 @@ TAGS = {
 }
 IMAGES = {
     "config",
-    "heldout/real_model_difference",
+    "heldout/real_and_predicted",
     "heldout/open_loop",
     "_hparams_/experiment",
     "_hparams_/session_start_info",
@@ -123,8 +123,8 @@ def test_a_run_observes_what_it_is_told_to(
     frames = np.zeros([3, 64, 64, 3], np.uint8)
     chunk = {"real": frames}
     monkeypatch.setattr(learner.Learner, "predict", lambda *_: ({"reward": 1.0}, chunk))
-    monkeypatch.setattr(pictures, "strip", lambda prediction: prediction["real"][0])
-    monkeypatch.setattr(pictures, "difference_video", lambda prediction, size: prediction["real"])
+    monkeypatch.setattr(pictures, "strip", lambda prediction, difference: prediction["real"][0])
+    monkeypatch.setattr(pictures, "narrow_video", lambda prediction: prediction["real"])
     light(tmp_path, load_environment__observations=observations, train__episodes=3)
     identity = json.loads((tmp_path / "run.json").read_text())
     assert set(identity["observations"]) == set(observations)
@@ -132,7 +132,7 @@ def test_a_run_observes_what_it_is_told_to(
         rest = {"action", "reward", "discount", "is_first"}
         assert set(episode.files) == {*observations, *rest}
         assert episode["state"].shape == (51, 4)
-    shown = "heldout/real_model_difference" in tensorboard_tags(tmp_path)
+    shown = "heldout/real_and_predicted" in tensorboard_tags(tmp_path)
     assert shown == ("image" in observations)
 
 
