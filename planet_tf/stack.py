@@ -81,7 +81,7 @@ def import_quietly() -> None:
     TensorFlow 2.21 prints notes about GPUs whatever TF_CPP_MIN_LOG_LEVEL is; TF-Agents 0.19 has
     escape sequences that Python 3.12 warns of.
     """
-    warnings.filterwarnings("ignore", r"(\"is\" with|invalid escape|\"\\)", SyntaxWarning)
+    warnings.filterwarnings("ignore", r'"is( not)?" with|invalid escape|"\\', SyntaxWarning)
     if "tensorflow" not in sys.modules and is_modern():
         sys.meta_path.insert(0, _QuietTensorFlow())
 

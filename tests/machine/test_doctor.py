@@ -50,7 +50,7 @@ def test_report_of_a_run(backends, tmp_path):
     report = list(doctor.examine(TINY, root_dir=root_dir))
     assert {finding.level for finding in report} <= {"ok", "note"}
     found = {finding.what: finding.text for finding in report}
-    order = "python packages CPU GPU XLA rendering memory disk frames/s update decision time"
+    order = "python packages stack CPU GPU XLA rendering memory disk frames/s update decision time"
     assert [what for what in found if not what.startswith("extra")] == order.split()
     # 4 collected episodes, 1 held out, 1 evaluated.
     assert "6 episodes" in found["memory"]
