@@ -7,6 +7,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from tf_agents.trajectories import policy_step, time_step as ts, trajectory
@@ -93,8 +94,9 @@ def check(episode: Episode, data_spec) -> None:
 
 def write(episode: Episode, path: str | os.PathLike) -> None:
     """Writes an episode's file whole or not at all; raises StorageError if it cannot."""
+    arrays: dict[str, Any] = dict(episode)
     with storage.atomic_file(path) as file:
-        np.savez_compressed(file, **episode)
+        np.savez_compressed(file, **arrays)
 
 
 def read(path: str | os.PathLike, data_spec) -> Episode:

@@ -49,13 +49,12 @@ def test_strip_keeps_frames_larger_than_its_own():
     assert pictures.strip({"observation": frames, "target": frames}).shape == (400, 600, 3)
 
 
-def test_narrow_pictures_are_stacked_and_leave_a_margin():
+def test_narrow_pictures_have_two_columns_and_the_video_a_margin():
     real = np.full([2, 32, 32, 3], -0.25, np.float32)
     prediction = {"target": real, "observation": real + 0.5}
     video = pictures.narrow_video(prediction)
-    assert video.shape == (2, 12 + 3 * (18 + 128), 128, 3) and np.all(video[:, :12] == 255)
-    rows = [12 + 18 + n * (18 + 128) for n in range(3)]
-    assert [video[1, row, 0, 0] for row in rows] == [64, 192, 192]
+    assert video.shape == (2, 12 + 18 + 128, 2 * 128 + 4, 3) and np.all(video[:, :12] == 255)
+    assert [video[1, -1, x, 0] for x in (0, -1)] == [64, 192]
     assert pictures.strip(prediction, difference=False).shape == (2 * 128, 2 * 128, 3)
 
 
