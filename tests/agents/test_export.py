@@ -44,7 +44,7 @@ def nested(x, prefix):
 ACTOR = f"""
 import collections, sys
 
-for name in ("planet_tf", "tf_agents", "tensorflow_probability", "gin", "dm_control"):
+for name in ("planet_tf", "tf_agents", "tensorflow_probability", "gin", "dm_control", "tf_keras"):
     sys.modules[name] = None  # cannot be imported
 
 import numpy as np
@@ -129,8 +129,13 @@ def acted(exports, tmp_path_factory):
     script = tmp_path_factory.mktemp("actor") / "actor.py"
     script.write_text(ACTOR)
     directories = [export.directory for export in exports.values()]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(
-        [sys.executable, script, *directories], capture_output=True, text=True, timeout=600
+        [sys.executable, script, *directories],
+        env=environment,  # with TensorFlow 2.16 and later: Keras 3
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return exports
