@@ -141,7 +141,8 @@ def _variables(name: str, chosen: bool) -> dict[str, str]:
 
 def _try(variables: dict[str, str]) -> tuple[str, str]:
     """Renders a frame in a child process; returns GL_RENDERER and '', or '' and the last error."""
-    command = [sys.executable, "-c", _PROBE]
+    # The child finds planet_tf where this process did, such as in a folder added to sys.path.
+    command = [sys.executable, "-c", f"import sys\nsys.path[:] = {sys.path!r}\n{_PROBE}"]
     try:
         done = subprocess.run(
             command,

@@ -44,6 +44,15 @@ def test_the_preflight_says_what_to_install(python, monkeypatch):
         assert word in done.stderr
 
 
+def test_the_probe_finds_modules_where_this_process_does(tmp_path, monkeypatch):
+    (tmp_path / "found_by_path.py").write_text("renderer = 'llvmpipe'")
+    probe = "import found_by_path\nprint('renders with', found_by_path.renderer)\n"
+    monkeypatch.setattr(rendering, "_PROBE", probe)
+    assert "ModuleNotFoundError" in rendering._try({})[1]
+    monkeypatch.syspath_prepend(tmp_path)
+    assert rendering._try({}) == ("llvmpipe", "")
+
+
 def test_egl_is_tried_before_osmesa_and_the_answer_kept(fresh):
     backend = rendering.choose()
     assert fresh == ["egl", "osmesa"]
