@@ -19,9 +19,9 @@ help:  ## lists the commands
 setup: $(INSTALLED)  ## creates the virtual environment in .venv and installs the pinned packages
 
 $(INSTALLED): setup.cfg pyproject.toml requirements-nodeps.txt
-	@test -n "$(PYTHON)" || { echo "error: planet_tf needs Python 3.10 to 3.13; install one, or\
-	 name it: make PYTHON=/path/to/python3.13 ..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "error: planet_tf needs Python 3.10 to 3.13 with its venv module\
+	 (Debian, Ubuntu: apt-get install python3-venv); or name another: make PYTHON=/path/to/python3.13" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=23"
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-nodeps.txt
@@ -34,8 +34,7 @@ train: preflight  ## learns cartpole swingup from pixels, sized for a CPU (TASK=
 	$(BIN)/planet-tf train --gin_file=$(TASK).gin --gin_file=cpu.gin
 
 test: preflight  ## runs the tests (the fast ones) in two processes
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile \
-	 --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 test-stacks:  ## runs the tests on every Python from 3.10 to 3.13 on this machine
 	.ci/stacks
