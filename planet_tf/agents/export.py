@@ -10,10 +10,9 @@ from tf_agents.policies import policy_saver
 from tf_agents.specs import tensor_spec
 
 from planet_tf import storage
-from planet_tf.agents.policy import PlanetPolicy
+from planet_tf.agents.policy import NO_ACTION, PlanetPolicy
 
 _WRONG_SIZES = "time step and policy state must have the shapes of their specs, all with B rows"
-_NO_PLAN = "no action: every candidate's score is NaN or infinite"
 
 
 class CheckedPolicy(PlanetPolicy):
@@ -41,7 +40,7 @@ class CheckedPolicy(PlanetPolicy):
         )
         step = super()._action(time_step, policy_state, seed)
         # Outside of the compiled function, because XLA ignores assertions.
-        return step._replace(action=tf.debugging.assert_all_finite(step.action, _NO_PLAN))
+        return step._replace(action=tf.debugging.assert_all_finite(step.action, NO_ACTION))
 
 
 def _check_inputs(inputs, specs) -> None:

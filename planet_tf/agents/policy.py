@@ -15,6 +15,8 @@ from planet_tf.models import WorldModel
 from planet_tf.planning import CEM, ImaginedReturn, Plan, Planner, clip
 from planet_tf.seeds import RowSeeds
 
+NO_ACTION = "no action: every candidate's score is NaN or infinite"
+
 
 @checks.configurable(
     denylist=[
@@ -190,5 +192,5 @@ class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):
     def _action(self, time_step, policy_state, seed=None):
         step = super()._action(time_step, policy_state, seed)
         if not np.all(np.isfinite(step.action)):
-            raise errors.NotFiniteError("no action: every candidate's score is NaN or infinite")
+            raise errors.NotFiniteError(NO_ACTION)
         return step

@@ -6,6 +6,7 @@ bad, and 2 if a setting cannot be used.
 
 import argparse
 
+from planet_tf import runtime
 from planet_tf.cli import flags as common
 
 EXAMPLE = "example: planet-tf doctor --gin_file=cartpole_swingup.gin --gin_file=cpu.gin"
@@ -21,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
-        choices=("auto", "cpu", "gpu"),
+        choices=runtime.DEVICES,
         help="gpu: an error without one (default: train.device)",
     )
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 
-from planet_tf import storage
+from planet_tf import errors, storage
 
 
 class WholeNumber:
@@ -38,10 +38,11 @@ def frame_rate(text: str) -> float:
 
 def output_file(text: str) -> pathlib.Path:
     """Returns the path of a file to write; raises ArgumentTypeError if its folder is missing."""
-    path = storage.expand(text)
-    if not path.resolve().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text}: no such directory; create it first")
-    return path
+    try:
+        storage.check_parent(text)
+    except errors.ConfigError as error:
+        raise argparse.ArgumentTypeError(f"{error.message}; {error.hint}") from error
+    return storage.expand(text)
 
 
 def add_gin(parser: argparse.ArgumentParser, files: bool = True) -> None:

@@ -4,7 +4,6 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 import planet_tf
 from planet_tf import errors, runtime, stack
@@ -32,12 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"planet-tf {name}", description=command.__doc__, epilog=command.EXAMPLE
     )
     command.add_flags(parser)
-    return _run(command, parser.parse_args(rest))
-
-
-def _run(command: ModuleType, flags: argparse.Namespace) -> int:
+    flags = parser.parse_args(rest)
     try:
-        if command is not sys.modules.get("planet_tf.cli.doctor"):  # which reports all packages
+        if name != "doctor":  # which reports all packages
             stack.check_packages()
         return command.run(flags) or 0
     except errors.PlanetError as error:

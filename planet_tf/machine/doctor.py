@@ -11,7 +11,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
-from planet_tf import stack
+from planet_tf import stack, storage
 from planet_tf.machine.findings import Finding, summary
 from planet_tf.machine.installed import INSTALL, installed
 
@@ -199,7 +199,7 @@ def _run(settings, root_dir: str | os.PathLike, gpu: bool, quick: bool) -> Itera
 
 def nearest_directory(path: str | os.PathLike) -> pathlib.Path:
     """Returns a path, or the nearest of its parents that exists."""
-    path = pathlib.Path(os.path.expanduser(path)).absolute()
+    path = storage.expand(path).absolute()
     return next(each for each in (path, *path.parents) if each.exists())
 
 

@@ -37,8 +37,7 @@ def _refuse_bindings_of_training(bindings: Sequence[str]) -> None:
     for name in config.settings("\n".join(bindings)):
         setting = name.split("/")[-1]
         if setting == "load_environment.observations" or (
-            config.owner(f"planet_tf.{setting}") == "train"
-            and not setting.endswith((".device", ".jit_compile"))
+            config.owner(setting) == "train" and not setting.endswith((".device", ".jit_compile"))
         ):
             raise errors.ConfigError(
                 f"{setting} has no effect on a run that is already trained",
