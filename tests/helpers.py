@@ -11,6 +11,28 @@ import numpy as np
 import tensorflow as tf
 
 from planet_tf import planning
+from planet_tf.machine import estimates
+
+# Specs of a small episode.
+SPEC = {
+    "image": tf.TensorSpec([2, 2, 3], tf.uint8),
+    "action": tf.TensorSpec([2], tf.float32),
+    "reward": tf.TensorSpec([], tf.float32),
+    "discount": tf.TensorSpec([], tf.float32),
+    "is_first": tf.TensorSpec([], tf.bool),
+}
+
+# What the doctor measures of a run, in round numbers.
+NEEDS = estimates.Needs(
+    agent_steps=20,
+    frame_bytes=1000,
+    episode_bytes=500.5,
+    picture_bytes=100,
+    parameters=1_000_000,
+    process_bytes=50_000,
+    held_bytes=0,
+    seconds=None,
+)
 
 
 def normal(seed, *shape):

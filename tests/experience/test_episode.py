@@ -15,14 +15,6 @@ from planet_tf.experience import episode as episodes
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # TF-Agents'
 
-SPEC = {
-    "image": tf.TensorSpec([2, 2, 3], tf.uint8),
-    "action": tf.TensorSpec([2], tf.float32),
-    "reward": tf.TensorSpec([], tf.float32),
-    "discount": tf.TensorSpec([], tf.float32),
-    "is_first": tf.TensorSpec([], tf.bool),
-}
-
 
 def drive(lengths):
     """Returns the environment, its transitions and TF-Agents' trajectories of them."""
@@ -100,13 +92,13 @@ def test_an_episode_of_another_structure_is_refused(key, value):
     if value is None:
         del wrong[key]
     with pytest.raises(ValueError, match=key):
-        episodes.check(wrong, SPEC)
-    episodes.check(episode(), SPEC)
+        episodes.check(wrong, helpers.SPEC)
+    episodes.check(episode(), helpers.SPEC)
 
 
 def test_a_file_gives_back_the_episode(tmp_path):
     episodes.write(episode(), tmp_path / "one.npz")
-    helpers.assert_same(episodes.read(tmp_path / "one.npz", SPEC), episode())
+    helpers.assert_same(episodes.read(tmp_path / "one.npz", helpers.SPEC), episode())
     assert helpers.names(tmp_path) == ["one.npz"]
 
 
@@ -147,4 +139,4 @@ def test_a_file_that_holds_no_episode_is_named(tmp_path, harm):
     episodes.write(episode(), path)
     BAD[harm](path)
     with pytest.raises(errors.ConfigError, match="one.npz"):
-        episodes.read(path, SPEC)
+        episodes.read(path, helpers.SPEC)

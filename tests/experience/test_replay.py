@@ -10,14 +10,6 @@ from tf_agents.specs import tensor_spec
 from planet_tf import environments, errors
 from planet_tf.experience import ReplayBuffer, UniformPolicy, run_episodes
 
-SPEC = {
-    "image": tf.TensorSpec([2, 2, 3], tf.uint8),
-    "action": tf.TensorSpec([2], tf.float32),
-    "reward": tf.TensorSpec([], tf.float32),
-    "discount": tf.TensorSpec([], tf.float32),
-    "is_first": tf.TensorSpec([], tf.bool),
-}
-
 
 def episode(number, frames):
     """Image (step, number, 0), action (step, number), reward 1000 * number + step."""
@@ -33,7 +25,7 @@ def episode(number, frames):
 
 
 def filled(directory, lengths, capacity=100):
-    buffer = ReplayBuffer(SPEC, directory, capacity)
+    buffer = ReplayBuffer(helpers.SPEC, directory, capacity)
     for number, frames in enumerate(lengths):
         buffer.add_episode(episode(number, frames))
     return buffer
@@ -55,8 +47,8 @@ def drawn(buffer, seed=0, count=200, length=3):
 def test_chunks_lie_within_one_episode(tmp_path):
     buffer = filled(tmp_path, [4, 9, 5])
     chunks = buffer.sample(tf.constant([1, 2]), 60, 4)
-    assert set(chunks) == set(SPEC)
-    for key, spec in SPEC.items():
+    assert set(chunks) == set(helpers.SPEC)
+    for key, spec in helpers.SPEC.items():
         assert chunks[key].shape == [60, 4, *spec.shape] and chunks[key].dtype == spec.dtype
     image = chunks["image"].numpy()
     number, step = image[:, :, 0, 0, 1].astype(int), image[:, :, 0, 0, 0].astype(int)
@@ -98,7 +90,7 @@ def test_a_seed_and_the_contents_decide_a_batch(tmp_path):
 def test_a_refilled_buffer_draws_the_same_chunks(tmp_path):
     for name, count in (("below", 3), ("beyond", 5)):
         buffer = filled(tmp_path / name, [9] * count, capacity=4)
-        again = ReplayBuffer(SPEC, tmp_path / name, 4)
+        again = ReplayBuffer(helpers.SPEC, tmp_path / name, 4)
         np.testing.assert_array_equal(drawn(buffer), drawn(again), err_msg=f"{name} capacity")
 
 
@@ -125,7 +117,7 @@ def test_the_oldest_episodes_are_dropped(tmp_path):
 
 def test_it_is_refilled_from_disk_and_numbers_continue(tmp_path):
     filled(tmp_path, [6, 7, 8, 9, 5], capacity=3)
-    again = ReplayBuffer(SPEC, tmp_path, 3)
+    again = ReplayBuffer(helpers.SPEC, tmp_path, 3)
     assert again.num_episodes == 5
     assert set(drawn(again)[0]) == {2, 3, 4}
     since = list(again.episodes_since(3))
@@ -134,7 +126,7 @@ def test_it_is_refilled_from_disk_and_numbers_continue(tmp_path):
     again.add_episode(episode(5, 6))
     assert set(drawn(again)[0]) == {3, 4, 5}
     assert helpers.names(tmp_path)[-1] == "000005-6.npz"
-    fewer = ReplayBuffer(SPEC, tmp_path, 2)  # a lower capacity: the newest are taken
+    fewer = ReplayBuffer(helpers.SPEC, tmp_path, 2)  # a lower capacity: the newest are taken
     assert set(drawn(fewer)[0]) == {4, 5}
 
 
@@ -143,7 +135,7 @@ def test_a_bad_file_is_renamed_and_reported(tmp_path, capsys):
     path = tmp_path / "000001-7.npz"
     path.write_bytes(path.read_bytes()[:-200])
     content = path.read_bytes()
-    again = ReplayBuffer(SPEC, tmp_path, 100)
+    again = ReplayBuffer(helpers.SPEC, tmp_path, 100)
     assert str(path) in capsys.readouterr().err
     assert not path.exists() and path.with_suffix(".bad").read_bytes() == content
     assert (again.num_episodes, again.moved_aside) == (3, 1)
@@ -154,7 +146,7 @@ def test_a_file_with_another_name_is_left_alone(tmp_path):
     filled(tmp_path, [6, 7])
     alien = tmp_path / "my-copy.npz"
     alien.write_bytes((tmp_path / "000001-7.npz").read_bytes())
-    again = ReplayBuffer(SPEC, tmp_path, 100)
+    again = ReplayBuffer(helpers.SPEC, tmp_path, 100)
     assert again.num_episodes == 2
     again.add_episode(episode(2, 8))
     assert set(drawn(again)[0]) == {0, 1, 2}
@@ -179,14 +171,14 @@ def test_what_cannot_be_written_is_not_added(tmp_path):
 
 def test_unfinished_files_are_removed(tmp_path):
     (tmp_path / "000000-6.npz.tmp").write_bytes(b"half")
-    assert ReplayBuffer(SPEC, tmp_path).num_episodes == 0
+    assert ReplayBuffer(helpers.SPEC, tmp_path).num_episodes == 0
     assert helpers.names(tmp_path) == []
 
 
 @pytest.mark.parametrize("observations", [("state",), ("image", "state")])
 def test_observations_go_through_files_to_chunks(tmp_path, observations):
     env = environments.load("dot_goal", seed=0, observations=observations)
-    spec = {**SPEC, **tensor_spec.from_spec(env.observation_spec())}
+    spec = {**helpers.SPEC, **tensor_spec.from_spec(env.observation_spec())}
     if "image" not in observations:
         del spec["image"]
     (found,) = run_episodes(env, UniformPolicy(env), helpers.sequences(1))
@@ -201,5 +193,5 @@ def test_observations_go_through_files_to_chunks(tmp_path, observations):
 def test_episodes_of_every_length_share_a_graph(tmp_path):
     buffer = filled(tmp_path, range(2, 12))
     assert buffer._add_fn.experimental_get_tracing_count() == 1
-    assert buffer.longest == ReplayBuffer(SPEC, tmp_path).longest == 11
-    assert ReplayBuffer(SPEC, tmp_path / "empty").longest == 0
+    assert buffer.longest == ReplayBuffer(helpers.SPEC, tmp_path).longest == 11
+    assert ReplayBuffer(helpers.SPEC, tmp_path / "empty").longest == 0

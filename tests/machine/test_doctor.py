@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import tensorflow as tf
+from helpers import NEEDS
 
 from planet_tf import errors
 from planet_tf.environments import rendering
@@ -14,16 +15,6 @@ from planet_tf.machine import benchmark, doctor, estimates, findings
 from planet_tf.training import Settings
 
 TINY = ["dot_goal.gin", "debug.gin"]
-NEEDS = estimates.Needs(
-    agent_steps=20,
-    frame_bytes=1000,
-    episode_bytes=500.5,
-    picture_bytes=100,
-    parameters=1_000_000,
-    process_bytes=50_000,
-    held_bytes=0,
-    seconds=None,
-)
 EGL, OSMESA = ("egl", "", "Error: none"), ("osmesa", "llvmpipe", "")
 
 

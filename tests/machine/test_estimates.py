@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from helpers import names, scalars
+from helpers import NEEDS, names, scalars
 
 from planet_tf.machine import benchmark, estimates
 from planet_tf.training import Settings
@@ -15,16 +15,6 @@ SETTINGS = Settings(
     updates_per_episode=5,
     evaluate_every=4,
     evaluation_episodes=2,
-)
-NEEDS = estimates.Needs(
-    agent_steps=20,
-    frame_bytes=1000,
-    episode_bytes=500.5,
-    picture_bytes=100,
-    parameters=1_000_000,
-    process_bytes=50_000,
-    held_bytes=0,
-    seconds=None,
 )
 SECONDS = benchmark.ActSeconds(update=0.5, decision=0.1, step=0.01)
 
