@@ -28,7 +28,7 @@ class PlanetError(Exception):
 
 
 class ConfigError(PlanetError, ValueError):
-    """A setting, flag or path cannot be used; in most cases nothing has been written."""
+    """A setting, flag or path cannot be used."""
 
     exit_status = 2
 

@@ -76,12 +76,12 @@ def check_packages() -> None:
 
 
 def import_quietly() -> None:
-    """Hides what TensorFlow and TF-Agents print while they are imported, unless it is an error.
+    """Hides what TensorFlow and TF-Agents print while they are imported, unless it is fatal.
 
-    TensorFlow 2.21 prints notes about GPUs whatever TF_CPP_MIN_LOG_LEVEL is; TF-Agents 0.19 has
-    escape sequences that Python 3.12 warns of.
+    TensorFlow 2.21 prints notes about GPUs whatever TF_CPP_MIN_LOG_LEVEL is; TF-Agents 0.19
+    compares with literals, which Python warns of.
     """
-    warnings.filterwarnings("ignore", r'"is( not)?" with|invalid escape|"\\', SyntaxWarning)
+    warnings.filterwarnings("ignore", r'"is( not)?" with', SyntaxWarning)
     if "tensorflow" not in sys.modules and is_modern():
         sys.meta_path.insert(0, _QuietTensorFlow())
 
@@ -107,7 +107,7 @@ class _QuietTensorFlow(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def _without_notes() -> Iterator[None]:
-    """Removes absl's notes from what C++ code writes to stderr."""
+    """Removes absl's notes, warnings and errors from what is written to stderr; fatal ones stay."""
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)

@@ -59,7 +59,8 @@ class ParallelEnvironment(py_environment.PyEnvironment):
 
         Raises:
           ValueError: if count is not at least 1.
-          EnvironmentFailure: if a worker cannot make its environment.
+          ConfigError, RenderingError: see `environments.load`.
+          EnvironmentFailure: if a worker's process fails.
         """
         if count < 1:
             raise ValueError(f"{name}: there must be at least 1 environment, got {count!r}")
@@ -107,7 +108,8 @@ class ParallelEnvironment(py_environment.PyEnvironment):
         """Kills all workers and starts new ones, which begin with a reset.
 
         Raises:
-          EnvironmentFailure: if a worker cannot make its environment.
+          ConfigError, RenderingError: see `environments.load`.
+          EnvironmentFailure: if a worker's process fails.
         """
         self._end(0.0)
         self._current_time_step = None
