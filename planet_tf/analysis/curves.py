@@ -80,7 +80,7 @@ def read_run(root: pathlib.Path) -> list[Curve]:
     """
     if not (root / "scalars.jsonl").is_file():
         raise errors.ConfigError(
-            f"{root}: no scalars.jsonl in it: name the directory of a run, the --root_dir of `train`"
+            f"{root}: no scalars.jsonl in it: name a run, the --root_dir of `train`"
         )
     task, seed = _identity(root)
     tasks = [task] if isinstance(task, str) else task
