@@ -105,6 +105,7 @@ class Optional(NamedTuple):
 Count = Annotated[int, Whole(1)]
 Natural = Annotated[int, Whole(0)]
 AtLeastTwo = Annotated[int, Whole(2)]
+AtLeastOne = Annotated[float, Number(1)]
 Positive = Annotated[float, Number(0, open_at_least=True)]
 NonNegative = Annotated[float, Number(0)]
 Fraction = Annotated[float, Number(0, 1, open_at_most=True)]

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -47,6 +48,14 @@ def test_keras_is_keras_2_frames_are_rendered_and_nothing_is_printed(script):
     )
     keras = "tf_keras" if stack.is_modern() else "keras"
     assert (done.stdout.split(), done.stderr) == ([keras, "rendered"], "")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 alone")
+def test_onednn_is_on_unless_the_user_says_otherwise(script):
+    """Without AVX512 TensorFlow would leave it off, and updates would take much longer."""
+    said = "import planet_tf, os\nprint(os.environ['TF_ENABLE_ONEDNN_OPTS'])\n"
+    assert script(said).stdout == "1\n"
+    assert script(f"import os\nos.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'\n{said}").stdout == "0\n"
 
 
 def test_tensorflow_before_planet_tf_renders_or_says_why_not(script):

@@ -1,6 +1,7 @@
 """PlanetAgent: world model, optimizer and policies as one TF-Agents agent."""
 
 import functools
+from typing import Any
 
 import tensorflow as tf
 from tf_agents.agents import tf_agent
@@ -10,6 +11,7 @@ from planet_tf import checks
 from planet_tf.agents.exploration import GaussianNoise
 from planet_tf.agents.policy import PlanetPolicy
 from planet_tf.models import WorldModel
+from planet_tf.planning import Planner
 
 
 @checks.configurable(
@@ -33,6 +35,9 @@ class PlanetAgent(tf_agent.TFAgent):
       learning_rate_updates: optimizer steps until `final_learning_rate` is reached; an update that
         overflows float16 is not counted.
       clip_norm: gradients are clipped to this global norm (release: 1000).
+      collect_planner: plans while episodes are collected, in gin such as @collect/CEM(), whose
+        settings are collect/CEM.NAME; None: the planner that is evaluated and exported,
+        `PlanetPolicy.planner`.
       exploration: noise of the collect policy, in gin such as @GaussianNoise(); None:
         GaussianNoise.
       jit_compile: compiles the policies with XLA.
@@ -49,6 +54,7 @@ class PlanetAgent(tf_agent.TFAgent):
         final_learning_rate: checks.NonNegative | None = None,
         learning_rate_updates: checks.Count = 100_000,
         clip_norm: checks.Positive = 1000.0,
+        collect_planner: Planner | None = None,
         exploration: GaussianNoise | None = None,
         jit_compile: bool = False,
         train_step_counter: tf.Variable | None = None,
@@ -79,11 +85,14 @@ class PlanetAgent(tf_agent.TFAgent):
             updates=train_step_counter,
             jit_compile=jit_compile,
         )
+        collects: dict[str, Any] = {"exploration": exploration or GaussianNoise()}
+        if collect_planner is not None:
+            collects["planner"] = collect_planner
         super().__init__(
             time_step_spec,
             action_spec,
             policy(),
-            policy(exploration=exploration or GaussianNoise(), name="planet_collect_policy"),
+            policy(**collects, name="planet_collect_policy"),
             train_sequence_length=None,
             training_data_spec=chunk_spec(time_step_spec.observation, action_spec.shape),
             train_step_counter=train_step_counter,

@@ -191,8 +191,7 @@ def _arithmetic(run: Run, settings: Settings, seconds: ActSeconds, rate: float) 
     frames = settings.batch_size * settings.chunk_length
     try:
         update = flops.update_flops(model, frames)
-        evaluations = getattr(planner, "iterations", 1), planner.candidates, planner.horizon
-        decision = flops.decision_flops(model, *evaluations)
+        decision = flops.decision_flops(model, planner.evaluations * planner.horizon)
     except (TypeError, AttributeError):  # a custom network or planner
         update = decision = 0
     return [

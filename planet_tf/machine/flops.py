@@ -66,12 +66,12 @@ def update_flops(model: WorldModel, frames: int) -> int:
     return frames * (3 * sum(model_flops(model).values()) - first)
 
 
-def decision_flops(model: WorldModel, iterations: int, candidates: int, horizon: int) -> int:
-    """Counts the operations of a decision: filter one image, then I x J x H imagined steps."""
+def decision_flops(model: WorldModel, imagined_steps: int) -> int:
+    """Counts the operations of a decision: filter one image, then imagine, such as I x J x H."""
     parts = model_flops(model)
     filtering = parts["encoder"] + parts["transition"] + parts["posterior"]
     imagined = parts["transition"] + parts["prior"] + parts["reward"]
-    return filtering + iterations * candidates * horizon * imagined
+    return filtering + imagined_steps * imagined
 
 
 def _layers(network) -> list[tf.keras.layers.Layer]:

@@ -1,8 +1,20 @@
 """Planning: optimizers of action sequences behind one interface, and what they maximise."""
 
 from planet_tf.planning.cem import CEM
+from planet_tf.planning.icem import ICEM
+from planet_tf.planning.mppi import MPPI
 from planet_tf.planning.objective import ImaginedReturn
 from planet_tf.planning.planner import Plan, Planner, Score, clip
 from planet_tf.planning.random_shooting import RandomShooting
 
-__all__ = ["CEM", "ImaginedReturn", "Plan", "Planner", "RandomShooting", "Score", "clip"]
+__all__ = [
+    "CEM",
+    "ICEM",
+    "MPPI",
+    "ImaginedReturn",
+    "Plan",
+    "Planner",
+    "RandomShooting",
+    "Score",
+    "clip",
+]

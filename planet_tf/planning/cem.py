@@ -5,7 +5,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from planet_tf import checks, errors
+from planet_tf import checks
 from planet_tf.planning import elites, planner
 from planet_tf.seeds import RowSeeds
 
@@ -15,7 +15,7 @@ from planet_tf.seeds import RowSeeds
 class CEM(planner.Planner):
     """Fits a diagonal Gaussian over action sequences to its best samples, again and again.
 
-    Starts from mean 0 and std 1 at every decision. The defaults are the authors' release's.
+    The defaults are the authors' release's: every decision starts from mean 0 and std 1.
 
     Args:
       horizon: H, in agent steps.
@@ -24,6 +24,8 @@ class CEM(planner.Planner):
       iterations: I.
       spread: 'std', or 'mean_abs' for the paper's sum |action - mean| / (K - 1).
       clip: whether candidates are clipped to [-1, 1] (the paper's are not).
+      warm_start: starts from the last decision's mean, one step ahead, instead of 0.
+      std: that every decision starts from.
 
     Raises:
       ConfigError: if there are more elites than candidates.
@@ -35,13 +37,22 @@ class CEM(planner.Planner):
     iterations: checks.Natural = 10
     spread: Literal["std", "mean_abs"] = "std"
     clip: bool = True
+    warm_start: bool = False
+    std: checks.Positive = 1.0
 
     def __post_init__(self):
-        if self.elites > self.candidates:
-            raise errors.ConfigError(
-                f"CEM.elites ({self.elites}) must not exceed CEM.candidates ({self.candidates})",
-                setting="CEM.elites",
-            )
+        elites.check_count("CEM", self.elites, self.candidates)
+
+    @property
+    def evaluations(self):
+        """Action sequences that a decision scores, I x J."""
+        return self.iterations * self.candidates
+
+    def state_spec(self, action_size):
+        """Returns the last mean, [H, A], for a warm start; see `Planner.state_spec`."""
+        if not self.warm_start:
+            return {}
+        return {"mean": tf.TensorSpec([self.horizon, action_size], tf.float32, "mean")}
 
     def plan(self, score, seeds, action_size, state):
         """Runs algorithm 2; see `Planner.plan`."""
@@ -51,16 +62,17 @@ class CEM(planner.Planner):
             candidates = self.sample(mean, std, sample_seeds)
             return self.refit(candidates, score(candidates, score_seeds))
 
-        mean, std = self.start(seeds, action_size)
+        mean, std = self.start(seeds, action_size, state)
         mean, std = planner.repeat(self.iterations, improve, mean, std)
-        return planner.Plan(mean, std, {})
+        return planner.Plan(mean, std, {"mean": mean} if self.warm_start else {})
 
-    def start(self, seeds: RowSeeds, action_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns mean 0 and std 1, float32 [B, H, A]."""
-        rows = seeds.seeds.shape[0] or tf.shape(seeds.seeds)[0]
-        mean = tf.zeros(tf.stack([rows, self.horizon, action_size]))
-        mean = tf.ensure_shape(mean, [seeds.seeds.shape[0], self.horizon, action_size])
-        return mean, tf.ones_like(mean)
+    def start(self, seeds: RowSeeds, action_size: int, state) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the first mean and std, float32 [B, H, A]."""
+        if self.warm_start:
+            mean = planner.shift(state["mean"])
+        else:
+            mean = planner.zeros(seeds, self.horizon, action_size)
+        return mean, self.std * tf.ones_like(mean)
 
     def sample(self, mean: tf.Tensor, std: tf.Tensor, seeds: RowSeeds) -> tf.Tensor:
         """Draws candidates, float32 [B, J, H, A], from the Gaussian."""

@@ -5,21 +5,26 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from planet_tf import errors
+
 
 class Elites(NamedTuple):
     """The K best candidates of each decision.
 
     Attributes:
-      actions: float32 [B, K, H, A], in any order.
-      weights: float32 [B, K, 1, 1]; 0 for an action sequence whose score is not finite.
+      actions: float32 [B, K, H, A].
+      scores: float32 [B, K]; -inf for a score that is not finite.
+      weights: float32 [B, K, 1, 1]; 0 for an action sequence whose score is not finite, else 1
+        (MPPI has others).
     """
 
     actions: tf.Tensor
+    scores: tf.Tensor
     weights: tf.Tensor
 
     @property
     def count(self) -> tf.Tensor:
-        """How many have a finite score, float32 [B, 1, 1]; K unless the model is broken."""
+        """Sum of the weights, float32 [B, 1, 1]: how many have a finite score."""
         return tf.reduce_sum(self.weights, 1)
 
     def mean(self) -> tf.Tensor:
@@ -37,15 +42,25 @@ class Elites(NamedTuple):
         return tf.reduce_sum(self.weights * deviations, 1) / tf.maximum(self.count - 1, 1)
 
 
-def select(candidates: tf.Tensor, scores: tf.Tensor, count: int) -> Elites:
+def check_count(planner: str, count: int, candidates: int) -> None:
+    """Raises ConfigError if a planner has more elites than candidates."""
+    if count > candidates:
+        raise errors.ConfigError(
+            f"{planner}.elites ({count}) must not exceed {planner}.candidates ({candidates})",
+            setting=f"{planner}.elites",
+        )
+
+
+def select(candidates: tf.Tensor, scores: tf.Tensor, count: int, ranked: bool = False) -> Elites:
     """Returns the `count` candidates with the highest scores.
 
     Args:
       candidates: float32 [B, J, H, A].
       scores: float32 [B, J].
       count: K.
+      ranked: whether the best comes first; else they are in any order.
     """
     scores = tf.where(tf.math.is_finite(scores), scores, -np.inf)
-    best_scores, best = tf.math.top_k(scores, count, sorted=False)
+    best_scores, best = tf.math.top_k(scores, count, sorted=ranked)
     weights = tf.cast(tf.math.is_finite(best_scores), tf.float32)[:, :, None, None]
-    return Elites(tf.gather(candidates, best, batch_dims=1), weights)
+    return Elites(tf.gather(candidates, best, batch_dims=1), best_scores, weights)

@@ -17,9 +17,14 @@ class ImaginedReturn:
     Args:
       sample_per_candidate: whether every candidate starts from a posterior sample of its own (the
         paper's choice) instead of one sample that all share (the release's).
+      shared_noise: whether the candidates of an iteration share the prior's noise along the way, so
+        that their scores differ by their actions alone (common random numbers; the release draws
+        noise for each). A planner that keeps a score's luck apart from an action's worth finds
+        better actions with few candidates.
     """
 
     sample_per_candidate: bool = False
+    shared_noise: bool = False
 
     def score_from(self, model, state, posterior) -> Score:
         """Returns the score of candidates that start from a latent state.
@@ -40,11 +45,13 @@ class ImaginedReturn:
                 normal = posterior.distribution
                 stoch = normal.loc[:, None] + normal.scale[:, None] * noise
                 starts["stoch"] = tf.reshape(stoch, [-1, size])
-            returns = model.imagined_return(
-                starts,
-                tf.reshape(candidates, [-1, horizon, action_size]),
-                tf.reshape(rollout_seeds.normal([count, horizon, size]), [-1, horizon, size]),
-            )
+            if self.shared_noise:
+                noise = tf.repeat(rollout_seeds.normal([horizon, size]), count, 0)
+            else:
+                noise = rollout_seeds.normal([count, horizon, size])
+                noise = tf.reshape(noise, [-1, horizon, size])
+            actions = tf.reshape(candidates, [-1, horizon, action_size])
+            returns = model.imagined_return(starts, actions, noise)
             return tf.reshape(returns, [-1, count])
 
         return score

@@ -41,6 +41,11 @@ class Planner(abc.ABC):
         """Returns the specs of one row of the state."""
         return {}
 
+    @property
+    def evaluations(self) -> int | None:
+        """Action sequences that a decision scores; None: not known."""
+        return None
+
     @abc.abstractmethod
     def plan(self, score: Score, seeds: RowSeeds, action_size: int, state: PlannerState) -> Plan:
         """Plans actions in [-1, 1].
@@ -58,13 +63,24 @@ def clip(actions: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_nan(actions), actions, tf.clip_by_value(actions, -1.0, 1.0))
 
 
-def repeat(times: int, step: Callable, actions: tf.Tensor, std: tf.Tensor):
-    """Runs `(actions, std) = step(i, actions, std)` for i = 0, ..., times - 1 as a graph loop."""
-    _, actions, std = tf.while_loop(
+def zeros(seeds: RowSeeds, *shape: int) -> tf.Tensor:
+    """Returns zeros, float32 [B, *shape]."""
+    rows = seeds.seeds.shape[0] or tf.shape(seeds.seeds)[0]
+    return tf.ensure_shape(tf.zeros(tf.stack([rows, *shape])), [seeds.seeds.shape[0], *shape])
+
+
+def shift(actions: tf.Tensor) -> tf.Tensor:
+    """Moves plans of the last decision, [..., H, A], one step ahead; the new last action is 0."""
+    return tf.concat([actions[..., 1:, :], tf.zeros_like(actions[..., :1, :])], -2)
+
+
+def repeat(times: int, step: Callable, *carried: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """Runs `carried = step(i, *carried)` for i = 0, ..., times - 1 as a graph loop."""
+    _, *carried = tf.while_loop(
         lambda i, *_: i < times,
-        lambda i, actions, std: (i + 1, *step(i, actions, std)),
-        (tf.constant(0), actions, std),
+        lambda i, *carried: (i + 1, *step(i, *carried)),
+        (tf.constant(0), *carried),
         parallel_iterations=1,
         maximum_iterations=times,
     )
-    return actions, std
+    return tuple(carried)

@@ -21,6 +21,11 @@ class RandomShooting(planner.Planner):
     horizon: checks.Count = 12
     candidates: checks.Count = 1000
 
+    @property
+    def evaluations(self):
+        """Action sequences that a decision scores, J."""
+        return self.candidates
+
     def plan(self, score, seeds, action_size, state):
         """Returns the best candidate; see `Planner.plan`."""
         sample_seeds, score_seeds = seeds.split(2)

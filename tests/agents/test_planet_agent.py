@@ -10,7 +10,7 @@ from tensorflow.python.eager import context
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import time_step as ts
 
-from planet_tf import agents, config, errors
+from planet_tf import agents, config, errors, planning
 from planet_tf.agents import planet_agent
 
 
@@ -217,3 +217,21 @@ def test_gin_chooses_planner_objective_and_exploration(tiny, another):
         assert type(policy.planner).__name__ == "RandomShooting" and policy.planner.candidates == 20
         assert policy.objective.sample_per_candidate
     assert agent.policy.exploration is None and agent.collect_policy.exploration.std == 0.7
+
+
+def test_the_collecting_planner_may_differ(tiny, another):
+    same = another()
+    assert same.collect_policy.planner == same.policy.planner == planning.CEM()
+    gin.parse_config(
+        """
+        PlanetAgent.collect_planner = @collect/CEM()
+        collect/CEM.candidates = 8
+        collect/CEM.warm_start = True
+        """
+    )
+    smaller = another()
+    assert smaller.policy.planner == planning.CEM()
+    assert smaller.collect_policy.planner == planning.CEM(candidates=8, warm_start=True)
+    assert smaller.collect_policy.planner.iterations == 2  # debug.gin's, as in the other
+    assert "planner" in smaller.collect_policy.policy_state_spec
+    assert "planner" not in smaller.policy.policy_state_spec

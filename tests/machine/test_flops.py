@@ -40,7 +40,7 @@ def test_operations_at_paper_size():
     first = 2 * 31**2 * 48 * 32
     forward = sum(expected.values())
     assert flops.update_flops(model, 2500) == 2500 * (3 * forward - first)
-    decision = flops.decision_flops(model, 10, 1000, 12)
+    decision = flops.decision_flops(model, 10 * 1000 * 12)
     step = expected["transition"] + expected["prior"] + expected["reward"]
     filtering = expected["encoder"] + expected["transition"] + expected["posterior"]
     assert decision == 120_000 * step + filtering

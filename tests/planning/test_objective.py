@@ -34,9 +34,9 @@ class Model:
 def ask():
     """Scores CANDIDATES: (sample_per_candidate, posterior) -> what was asked, [B, J, ...]."""
 
-    def run(sample_per_candidate, posterior=POSTERIOR, seeds=SEEDS):
+    def run(sample_per_candidate, posterior=POSTERIOR, seeds=SEEDS, shared_noise=False):
         model = Model()
-        objective = ImaginedReturn(sample_per_candidate)
+        objective = ImaginedReturn(sample_per_candidate, shared_noise)
         scores = objective.score_from(model, STATE, posterior)(CANDIDATES, seeds)
         np.testing.assert_allclose(scores, tf.reduce_sum(CANDIDATES, [2, 3]), atol=1e-6)
         return {k: v.numpy().reshape([B, J, *v.shape[1:]]) for k, v in model.asked.items()}
@@ -74,6 +74,14 @@ def test_noise_is_of_the_row_and_the_candidate(ask, own):
     for key in ("noise", "stoch") if own else ("noise",):
         np.testing.assert_array_equal(other[key][0], asked[key][0])
         assert np.all(other[key][1] != asked[key][1])
+
+
+def test_candidates_may_share_the_noise_of_their_row(ask):
+    noise = ask(False, shared_noise=True)["noise"]
+    assert noise.shape == (B, J, H, S) and len(np.unique(noise)) == B * H * S
+    np.testing.assert_array_equal(noise, np.repeat(noise[:, :1], J, 1))
+    expected = SEEDS.split(2)[0].normal([H, S])
+    np.testing.assert_array_equal(noise[:, 0], expected)
 
 
 def test_a_score_is_the_imagined_return_of_each_candidate():

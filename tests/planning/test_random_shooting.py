@@ -46,17 +46,6 @@ def test_scores_that_are_not_finite_never_win(variant):
         assert np.all(function(tf.constant(bad))[:, 0, 0] <= -0.5)
 
 
-def test_no_finite_score_leaves_no_plan(variant):
-    def run():
-        def score(actions, _):
-            return tf.reshape([np.nan, 0.0], [2, 1]) * actions[:, :, 0, 0]
-
-        return PLANNER.plan(score, RowSeeds(SEEDS), A, {}).actions
-
-    actions = variant(run)()
-    assert np.isnan(actions[0]).all() and np.isfinite(actions[1]).all()
-
-
 @pytest.mark.parametrize("setting", ["horizon", "candidates"])
 def test_a_wrong_setting_is_named(setting):
     with pytest.raises(errors.ConfigError) as error:
