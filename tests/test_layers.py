@@ -24,7 +24,7 @@ PACKAGES = {
     "agents": {"models", "planning"},
     "analysis": {"models", "experience"},
     "training": {"models", "environments", "experience", "planning", "agents", "analysis"},
-    "machine": {"models", "environments", "experience", "training"},
+    "machine": {"models", "environments", "experience", "analysis", "training"},
     "cli": {"models", "experience", "agents", "analysis", "training", "machine"},
 }
 

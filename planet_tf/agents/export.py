@@ -67,6 +67,7 @@ def export_policy(
     train_step: tf.Variable | None = None,
     jit_compile: bool = False,
     trained_on: Mapping | None = None,
+    settings: str = "",
 ) -> str:
     """Writes encoder, latent model and planner as one SavedModel with explicit state in and out.
 
@@ -82,6 +83,7 @@ def export_policy(
         run; it compiles once for every process and batch size.
       trained_on: the run's seed, task, action repeat, camera and observations, kept next to the
         model in run.json: the environment that the policy is to be evaluated in.
+      settings: gin text, kept in config.gin: with it the policy can be loaded with another planner.
 
     Returns:
       The directory.
@@ -100,6 +102,8 @@ def export_policy(
         saver.save(os.fspath(new))
         if trained_on is not None:
             storage.write_text(new / "run.json", json.dumps(trained_on) + "\n")
+        if settings:
+            storage.write_text(new / "config.gin", settings)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)

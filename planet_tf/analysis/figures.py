@@ -3,12 +3,12 @@
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from planet_tf import errors, storage
-from planet_tf.analysis import aggregation
+from planet_tf import errors
+from planet_tf.analysis import aggregation, canvas
 from planet_tf.analysis.curves import PAPER_SCORES, Curve
 
 if TYPE_CHECKING:
@@ -23,18 +23,6 @@ X_LABELS = {
 
 MIN_SEEDS = 3
 """With fewer seeds there is no band: each seed is drawn."""
-
-# Okabe and Ito's colours, made for any colour vision; the markers differ as well.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "os^Dvp*"
-_DASHES = ("-", "--", ":", "-.")  # for every seven variants
-_WIDTH, _DPI = 8.0, 150  # inches: 800 px show the letters at their size in points x 1.4
-_LETTERS: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "legend.fontsize": 9.5,
-    "svg.hashsalt": "planet_tf",  # the same curves give the same file
-}
 
 
 def draw(
@@ -67,7 +55,7 @@ def draw(
       ConfigError: if the curves cannot be drawn, or matplotlib is missing.
       StorageError: if the figure cannot be written.
     """
-    path = check_path(path)
+    path = canvas.check_path(path)
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure, ticker
 
@@ -77,13 +65,13 @@ def draw(
     columns = min(len(groups), 3)
     rows = -(-len(groups) // columns)
     height = {1: 3.9, 2: 3.1, 3: 2.9}[columns]
-    with mpl.rc_context(_LETTERS):
-        figure = mpl_figure.Figure((_WIDTH, rows * height + 0.4), layout="constrained")
+    with mpl.rc_context(canvas.LETTERS):
+        figure = mpl_figure.Figure((canvas.WIDTH, rows * height + 0.4), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         handles: dict[str, Artist] = {}
         for panel, (task, group) in zip(panels, groups.items(), strict=False):
             for variant, seeds in group.items():
-                style = _style(variants.index(variant))
+                style = canvas.style(variants.index(variant))
                 label = f"{names[variant]} ({_seeds(groups, variant)})"
                 if len(curves) == 1:
                     handles |= _draw_run(panel, seeds[0], x, style, label)
@@ -113,9 +101,9 @@ def draw(
             ncols=3 if len(handles) > 4 else 2,
             frameon=False,
             title=_band_words(statistic) if banded else None,
-            title_fontsize=_LETTERS["legend.fontsize"],
+            title_fontsize=canvas.LETTERS["legend.fontsize"],
         )
-        return _save(figure, path)
+        return canvas.save(figure, path)
 
 
 def draw_errors(
@@ -142,59 +130,30 @@ def draw_errors(
       ConfigError: if matplotlib is missing.
       StorageError: if the figure cannot be written.
     """
-    path = check_path(path)
+    path = canvas.check_path(path)
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure
 
-    with mpl.rc_context(_LETTERS):
-        figure = mpl_figure.Figure((_WIDTH, 3.0), layout="constrained")
+    with mpl.rc_context(canvas.LETTERS):
+        figure = mpl_figure.Figure((canvas.WIDTH, 3.0), layout="constrained")
         panels = figure.subplots(1, len(errors), squeeze=False)[0]
         for panel, (name, values) in zip(panels, errors.items(), strict=True):
             steps = np.arange(values.shape[1]) - context + 1
             low, high = np.percentile(values, [10, 90], axis=0)
             panel.axvspan(steps[0], 0.5, color="0.93", zorder=0)
-            panel.fill_between(steps, low, high, color=_COLOURS[0], alpha=0.16, lw=0)
-            panel.plot(steps, values.mean(0), color=_COLOURS[0], linewidth=1.8)
+            panel.fill_between(steps, low, high, color=canvas.COLOURS[0], alpha=0.16, lw=0)
+            panel.plot(steps, values.mean(0), color=canvas.COLOURS[0], linewidth=1.8)
             panel.set_xlabel("open-loop step (agent steps)")
             panel.set_ylabel(labels[name])
-            panel.grid(color="0.9", linewidth=0.8)
-            panel.set_axisbelow(True)
-            panel.spines[["top", "right"]].set_visible(False)
+            canvas.tidy(panel)
             panel.set_xlim(steps[0], steps[-1])
             panel.set_ylim(bottom=0)
         figure.suptitle(
             f"{title}\nmean of {len(next(iter(errors.values())))} chunks, band: 10th to 90th "
             "percentile; grey: the model sees the observations",
-            fontsize=_LETTERS["font.size"],
+            fontsize=canvas.LETTERS["font.size"],
         )
-        return _save(figure, path)
-
-
-def check_path(path: str | os.PathLike) -> pathlib.Path:
-    """Checks that a figure can be drawn before its contents are computed; returns its path.
-
-    Raises:
-      ConfigError: if the name does not end in .png, or matplotlib is missing.
-    """
-    path = storage.expand(path)
-    if path.suffix.lower() != ".png":
-        raise errors.ConfigError(f"{path}: must end in .png; an SVG is written next to it")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise errors.ConfigError("matplotlib is not installed", errors.INSTALL_VIEW) from error
-    return path
-
-
-def _save(figure, path: pathlib.Path) -> list[pathlib.Path]:
-    """Writes a figure as PNG and SVG."""
-    written = [path, path.with_suffix(".svg")]
-    try:
-        figure.savefig(written[0], dpi=_DPI, metadata={"Software": None})
-        figure.savefig(written[1], metadata={"Date": None})
-    except OSError as error:
-        raise errors.ConfigError(f"{path}: cannot be written ({error.strerror})") from error
-    return written
+        return canvas.save(figure, path)
 
 
 def _draw_seeds(panel, seeds: list[Curve], x: str, statistic: str, style: dict):
@@ -238,22 +197,10 @@ def _draw_run(panel, curve: Curve, x: str, style: dict, label: str) -> dict[str,
 def _finish_panel(panel, x: str, title: str) -> None:
     panel.set_title(title if " " in title else title.replace("_", " "))
     panel.set_xlabel(X_LABELS[x])
-    panel.grid(color="0.9", linewidth=0.8)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
+    canvas.tidy(panel)
     panel.set_xlim(left=0)
     if panel.dataLim.y0 >= 0:
         panel.set_ylim(bottom=0)
-
-
-def _style(index: int) -> dict:
-    count = len(_COLOURS)
-    return {
-        "color": _COLOURS[index % count],
-        "marker": _MARKERS[index % count],
-        "linestyle": _DASHES[index // count % len(_DASHES)],
-        "markersize": 4,
-    }
 
 
 def _sparse(style: dict, points: int) -> dict:

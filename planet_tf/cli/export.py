@@ -1,8 +1,8 @@
-"""Exports a run's policy as a SavedModel: of any checkpoint, with a planner of any size."""
+"""Exports a policy as a SavedModel: of any checkpoint of a run, with a planner of any size."""
 
 import argparse
 
-from planet_tf import errors, storage
+from planet_tf import config, errors, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = (
@@ -13,7 +13,7 @@ EXAMPLE = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
-    parser.add_argument("root_dir", help="the run's directory")
+    parser.add_argument("root_dir", help="a run's directory, or an exported policy")
     parser.add_argument(
         "out", type=storage.expand, help="the SavedModel's directory; an old policy is replaced"
     )
@@ -36,6 +36,11 @@ def run(flags: argparse.Namespace) -> None:
     loaded = training.load_agent(flags.root_dir, flags.checkpoint, flags.gin_bindings)
     agent, identity = loaded
     agents.export_policy(
-        agent.policy, out, agent.train_step_counter, flags.jit_compile, trained_on=identity
+        agent.policy,
+        out,
+        agent.train_step_counter,
+        flags.jit_compile,
+        trained_on=identity,
+        settings=config.in_use(),
     )
     print(f"{out}: the policy of update {loaded.updates}")

@@ -43,11 +43,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> None:
     """Predicts and draws."""
     from planet_tf import training
-    from planet_tf.analysis import figures
+    from planet_tf.analysis import canvas
     from planet_tf.experience import episode as episodes
 
     prefix = flags.out or flags.root_dir / "imagination"
-    figures.check_path(f"{prefix}-errors.png")
+    canvas.check_path(f"{prefix}-errors.png")
     loaded = training.load_agent(flags.root_dir, flags.checkpoint)
     path = flags.episode or _newest(flags.root_dir / "episodes" / "heldout")
     episode = episodes.read(path, loaded.agent.training_data_spec)

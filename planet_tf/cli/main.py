@@ -14,6 +14,7 @@ COMMANDS = {
     "imagine": "show what a run's model predicts",
     "plot": "draw learning curves, write tables of results",
     "export": "export a run's policy as a SavedModel",
+    "planners": "measure return against milliseconds: planners of many kinds and sizes",
     "bench": "time updates, decisions, frames and batches",
     "doctor": "check this machine, and estimate what a run needs",
 }

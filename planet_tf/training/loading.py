@@ -58,10 +58,12 @@ class Trained(NamedTuple):
 def load_agent(
     root_dir: str | os.PathLike, number: int | None = None, bindings: Sequence[str] = ()
 ) -> LoadedAgent:
-    """Loads a run's agent, without making its environment; a running trainer is not disturbed.
+    """Loads the agent of a run or of an exported policy, without making its environment.
+
+    A running trainer is not disturbed.
 
     Args:
-      root_dir: the run's directory. Its config.gin replaces all gin settings.
+      root_dir: the run's or the policy's directory. Its config.gin replaces all gin settings.
       number: the checkpoint's; None: the newest that can be read.
       bindings: gin settings that differ from the run's, such as another planner's.
 
@@ -73,6 +75,8 @@ def load_agent(
     identity = run_directory.read_identity(root)
     if not (root / "config.gin").is_file() or "action_size" not in identity:
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
+    if number is not None and _is_policy(root):
+        raise errors.ConfigError(f"{root} is not a run: it has no checkpoint {number}")
     _refuse_bindings_of_training(bindings)
     gin.clear_config()
     config.parse([root / "config.gin"], bindings)
@@ -81,9 +85,27 @@ def load_agent(
         # A run that was trained on a GPU may be looked at without one.
         runtime.choose_device("cpu" if settings.device == "cpu" else "auto")
         agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
-        if Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
+        if _is_policy(root):
+            _restore_exported(agent, root)
+        elif Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
             raise errors.ConfigError(f"{root} has no checkpoint yet; one follows every collection")
     return LoadedAgent(agent, identity)
+
+
+def _is_policy(path: pathlib.Path) -> bool:
+    return (path / "saved_model.pb").is_file()
+
+
+def _restore_exported(agent: PlanetAgent, path: pathlib.Path) -> None:
+    """Gives an agent the parameters of an exported policy."""
+    policy = load_policy(path)
+    values = {value.name: value for value in policy.variables()}
+    variables = {variable.name: variable for variable in agent.world_model.variables}
+    if any(n not in values or v.shape != values[n].shape for n, v in variables.items()):
+        raise errors.ConfigError(f"{path}: its parameters do not fit its config.gin")
+    for name, variable in variables.items():
+        variable.assign(values[name])
+    agent.train_step_counter.assign(policy.get_train_step())
 
 
 def load(
@@ -101,7 +123,8 @@ def load(
       task: which task of several, or another one than the policy was trained on; None: the one it
         was trained on.
       number: a run's checkpoint; None: the newest.
-      bindings: gin settings that differ from the run's.
+      bindings: gin settings that differ from the run's; with them the model of an exported policy
+        is given a new planner.
       wrap: a wrapper around the environment.
       report: called with one line about each failure of the environment.
 
@@ -109,7 +132,7 @@ def load(
       ConfigError: if there is nothing to load, or the environment does not fit.
     """
     path = storage.tensorflow_path(path)
-    if not (path / "config.gin").is_file():
+    if not (path / "config.gin").is_file() or (_is_policy(path) and not bindings):
         _refuse_for_policies(path, number, bindings)
         policy, agent, changed = load_policy(path), None, {}
         identity, updates = run_directory.read_identity(path), int(policy.get_train_step())
@@ -134,7 +157,10 @@ def _refuse_for_policies(path: pathlib.Path, number, bindings) -> None:
     if number is not None:
         raise errors.ConfigError(f"{path} is not a run: it has no checkpoint {number}")
     if bindings:
-        raise errors.ConfigError(f"{path} is not a run: an exported policy's settings are fixed")
+        raise errors.ConfigError(
+            f"{path} was exported without its settings (config.gin): they are fixed",
+            "export it again with planet-tf export",
+        )
 
 
 def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPyTFEagerPolicy:

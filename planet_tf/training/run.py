@@ -199,6 +199,7 @@ class Run:
             self.directory.root / "policy",
             self.agent.train_step_counter,
             trained_on=self.identity,
+            settings=self.directory.settings,
         )
 
     # What the loop reads.

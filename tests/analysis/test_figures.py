@@ -8,7 +8,7 @@ from helpers import scored_run
 from matplotlib import figure as mpl_figure, image
 
 from planet_tf import errors
-from planet_tf.analysis import aggregation, curves, figures, tables
+from planet_tf.analysis import aggregation, canvas, curves, figures, tables
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_tasks_have_panels_and_fitting_references(draw, runs, tmp_path):
 
 
 def test_more_variants_than_colours_stay_distinct():
-    styles = [figures._style(index) for index in range(20)]
+    styles = [canvas.style(index) for index in range(20)]
     assert len({(style["color"], style["linestyle"]) for style in styles}) == 20
 
 

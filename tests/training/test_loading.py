@@ -118,7 +118,7 @@ def test_what_is_no_run_is_refused(run, policy, tmp_path):
         (tmp_path / "nothing", {}, "nothing"),
         (run, {"number": 1}, r"\[4, 3\]"),
         (policy(), {"number": 3}, "3"),
-        (policy(), {"bindings": ["CEM.clip = False"]}, "policy"),
+        (_without_settings(policy()), {"bindings": ["CEM.clip = False"]}, "without its settings"),
     ):
         with pytest.raises(errors.ConfigError, match=named):
             training.load(path, **arguments)
@@ -127,6 +127,32 @@ def test_what_is_no_run_is_refused(run, policy, tmp_path):
             training.load_agent(path)
     with pytest.raises(errors.ConfigError, match="run"):
         training.load_policy(run)
+
+
+def _without_settings(policy):
+    """As older versions exported it."""
+    (policy / "config.gin").unlink()
+    return policy
+
+
+def test_the_model_of_an_exported_policy_is_given_another_planner(toy_run):
+    agent, identity = loaded = training.load_agent(
+        toy_run / "policy", bindings=["CEM.clip = False"]
+    )
+    assert loaded.updates == 6 and identity["task"] == "dot_goal"
+    assert agent.policy.planner.candidates == 20 and not agent.policy.planner.clip
+    trained, _ = training.load_agent(toy_run)
+    pairs = zip(agent.world_model.variables, trained.world_model.variables, strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    scored = training.load(toy_run / "policy", bindings=["CEM.clip = False"])
+    assert scored.agent is not None and scored.collector.env.name == "dot_goal"
+
+
+def test_a_policy_that_does_not_fit_its_settings_is_refused(toy_run):
+    with pytest.raises(errors.ConfigError, match=r"do not fit its config\.gin"):
+        training.load_agent(toy_run / "policy", bindings=["RSSMCell.deter_size = 17"])
+    with pytest.raises(errors.ConfigError, match="no checkpoint 3"):
+        training.load_agent(toy_run / "policy", 3)
 
 
 def test_a_run_without_a_checkpoint_is_refused(run):

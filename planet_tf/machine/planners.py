@@ -1,0 +1,134 @@
+"""Measures what planning time buys: one trained model, planners of many kinds and sizes."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from planet_tf import training
+from planet_tf.analysis.dial import Row
+from planet_tf.experience.timing import TimedPolicy
+
+
+class Point(NamedTuple):
+    """A planner to measure: its name in tables, and the gin bindings that set it."""
+
+    name: str
+    bindings: tuple[str, ...]
+
+    @property
+    def flags(self) -> str:
+        """The bindings in one line."""
+        return "; ".join(self.bindings)
+
+
+def custom_point(text: str) -> Point:
+    """Returns the point of bindings that a user has written, separated by semicolons."""
+    bindings = tuple(filter(None, (part.strip() for part in text.split(";"))))
+    return Point("; ".join(bindings), bindings)
+
+
+def default_points(horizon: int) -> list[Point]:
+    """Returns planners from 50 to 1000 evaluations around a horizon, in agent steps."""
+    cem = [(25, 2), (50, 2), (100, 2), (100, 4), (250, 4)]
+    warm = ("CEM.warm_start = True", "CEM.std = 0.5")
+    points = [_sampler("CEM", *size, horizon) for size in cem]
+    points += [_sampler("CEM", *size, horizon, " warm", warm) for size in cem[:-1]]
+    points += [_sampler(name, *size, horizon) for name in ("ICEM", "MPPI") for size in cem[1:4:2]]
+    points += [_shooting(count, horizon) for count in (100, 400)]
+    for other in (round(0.6 * horizon), round(1.5 * horizon)):
+        points.append(_sampler("CEM", 100, 4, other, f", {other} steps"))
+    half = ("WorldModel.precision = 'mixed_bfloat16'",)
+    points.append(_sampler("CEM", 100, 4, horizon, ", bfloat16", half))
+    return points
+
+
+def _sampler(
+    planner: str,
+    candidates: int,
+    iterations: int,
+    horizon: int,
+    note: str = "",
+    more: Sequence[str] = (),
+) -> Point:
+    sizes = {
+        "candidates": candidates,
+        "iterations": iterations,
+        "elites": max(5, candidates // 10),
+        "horizon": horizon,
+    }
+    kind, _, rest = note.partition(",")
+    name = f"{planner}{kind} {candidates} x {iterations}" + (f",{rest}" if rest else "")
+    settings = [f"{planner}.{key} = {value}" for key, value in sizes.items()]
+    return Point(name, (f"PlanetPolicy.planner = @{planner}()", *settings, *more))
+
+
+def _shooting(candidates: int, horizon: int) -> Point:
+    bindings = (
+        "PlanetPolicy.planner = @RandomShooting()",
+        f"RandomShooting.candidates = {candidates}",
+        f"RandomShooting.horizon = {horizon}",
+    )
+    return Point(f"RandomShooting {candidates}", bindings)
+
+
+def horizon_of(path: str) -> int:
+    """Returns the horizon of a trained policy's own planner, in agent steps.
+
+    Raises:
+      ConfigError: if there is no such policy.
+    """
+    agent, _ = training.load_agent(path)
+    return getattr(agent.policy.planner, "horizon", 12)
+
+
+def measure(
+    path: str,
+    point: Point,
+    numbers: Collection[int],
+    seed: int,
+    bindings: Sequence[str] = (),
+    task: str | None = None,
+    report: Callable[[str], None] = print,
+) -> Iterator[Row]:
+    """Runs episodes of a trained model with another planner, without noise.
+
+    Args:
+      path: a run's directory, or an exported policy's.
+      point: the planner.
+      numbers: of the episodes, from 0; with the seed they decide the starts.
+      seed: of all episodes.
+      bindings: gin settings for all points.
+      task: see `training.load`.
+      report: called with one line about each failure of the environment.
+
+    Yields:
+      one row per episode.
+
+    Raises:
+      ConfigError: if the planner cannot be used.
+      EnvironmentFailure: if the environment keeps failing.
+    """
+    trained = training.load(path, task, None, [*bindings, *point.bindings], report=report)
+    assert trained.agent is not None  # as there are bindings
+    planner, policy = trained.agent.policy.planner, TimedPolicy(trained.policy)
+    sequences = np.random.SeedSequence(seed).spawn(max(numbers, default=-1) + 1)
+    try:
+        for number in numbers:
+            policy.seconds = []
+            (episode,) = trained.collector.collect(policy, [sequences[number]])
+            yield Row(
+                path,
+                trained.updates,
+                seed,
+                point.name,
+                point.flags,
+                planner.evaluations or "",
+                getattr(planner, "horizon", ""),
+                trained.agent.world_model.precision,
+                number,
+                float(episode["reward"].sum()),
+                1000 * float(np.median(policy.seconds)),
+            )
+    finally:
+        trained.collector.close()

@@ -1,0 +1,76 @@
+"""`planet-tf planners`: measures, continues where it stopped, and refuses mixed files."""
+
+import pytest
+
+from planet_tf import training
+from planet_tf.analysis import dial
+from planet_tf.machine import planners
+
+POINTS = [
+    "--point=CEM.candidates = 6; CEM.elites = 2",
+    "--point=PlanetPolicy.planner = @ICEM(); ICEM.candidates = 20; ICEM.elites = 4; "
+    "ICEM.iterations = 2; ICEM.horizon = 4",
+    "--point=CEM.iterations = 1; WorldModel.precision = 'mixed_bfloat16'",
+]
+
+
+def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monkeypatch):
+    flags = [toy_run / "policy", *POINTS, f"--out={tmp_path / 'x.png'}"]
+    status, out, err = command("planners", *flags, "--episodes=1")
+    assert status == 0, err
+    rows = dial.read(tmp_path / "x.csv")
+    assert [row.evaluations for row in rows] == [
+        "12",
+        "39",
+        "20",
+    ]  # iCEM: 20 + 16, 2 kept, the mean
+    assert {row.horizon for row in rows} == {"4"} and {row.episode for row in rows} == {0}
+    assert [row.precision for row in rows] == ["float32", "float32", "mixed_bfloat16"]
+    assert all(row.updates == 6 and row.ms > 0 and 0 < row.score < 50 for row in rows)
+    assert "CEM.candidates = 6; CEM.elites = 2" in out and str(tmp_path / "x.svg") in out
+    # One more episode of each: the first ones are not repeated.
+    asked = []
+    measure = planners.measure
+
+    def note(path, point, numbers, *arguments, **keywords):
+        asked.append(numbers)
+        return measure(path, point, numbers, *arguments, **keywords)
+
+    monkeypatch.setattr(planners, "measure", note)
+    status, out, err = command("planners", *flags[:-3], flags[-1], "--episodes=2")
+    assert status == 0, err
+    assert asked == [[1]] and len(dial.read(tmp_path / "x.csv")) == 4
+    # Another model's or other starts do not join them.
+    status, _, err = command("planners", *flags, "--seed=1", "--episodes=3")
+    assert status == 2 and "holds episodes of seed 0, not 1" in err
+    status, _, err = command("planners", toy_run, *flags[1:], "--episodes=3")
+    assert status == 2 and "holds episodes of policy" in err
+
+
+def test_the_usual_points_fit_the_policys_horizon(toy_run):
+    assert planners.horizon_of(toy_run) == 4
+    points = planners.default_points(20)
+    assert len({point.flags for point in points}) == len({p.name for p in points}) == len(points)
+    kinds = {binding for p in points for binding in p.bindings if "@" in binding}
+    assert len(kinds) == 4
+    for point in points:
+        agent, _ = training.load_agent(toy_run, bindings=point.bindings)
+        assert agent.policy.planner.horizon in (20, 12, 30)
+        assert 50 <= agent.policy.planner.evaluations <= 1000
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["nowhere"], "nowhere"),
+        (["RUN", "--out=x.pdf"], ".png"),
+        (["RUN", "--point=CEM.horizn = 3"], "horizon"),
+        (["RUN", "--point=train.seed = 3"], "train.seed"),
+        (["RUN", "--episodes=0"], "--episodes"),
+    ],
+)
+def test_wrong_input_is_named(command, toy_run, tmp_path, monkeypatch, flags, part):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = command("planners", *[str(toy_run) if f == "RUN" else f for f in flags])
+    assert status == 2 and part in err and not out
+    assert not list(tmp_path.iterdir())
