@@ -5,12 +5,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 TASK ?= cartpole_swingup
+POLICY ?= results/policies/cartpole_swingup/policy
 NOTEBOOK = notebooks/planet.ipynb
 # In the order of the legend.
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-stacks smoke test-slow test-faults doctor bench figures table notebook \
+.PHONY: help setup preflight train test test-stacks smoke test-slow test-faults doctor bench dial figures table notebook \
  docs lint format clean
 
 help:  ## lists the commands
@@ -53,6 +54,9 @@ doctor: $(INSTALLED)  ## checks this machine, and estimates how long `make train
 
 bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
 	$(BIN)/planet-tf bench
+
+dial: preflight  ## measures return against milliseconds for many planners (POLICY=... for another policy)
+	$(BIN)/planet-tf planners $(POLICY) --episodes=10 --out=results/planners-$(notdir $(patsubst %/policy,%,$(POLICY))).png
 
 figures: $(INSTALLED)  ## redraws the figures of README and docs from the CSVs in results/
 	$(BIN)/planet-tf plot results/cartpole_swingup-cpu-seed*.csv --x=minutes --reference \

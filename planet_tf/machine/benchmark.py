@@ -46,10 +46,18 @@ class Part:
 
 
 class ActSeconds(NamedTuple):
-    """Median seconds of an update, a decision, and an agent step with its observation."""
+    """Median seconds of single acts.
+
+    Attributes:
+      update: an optimizer step.
+      decision: of the policy that is evaluated and exported.
+      collecting: a decision of the policy that collects.
+      step: an agent step with its observation.
+    """
 
     update: float
     decision: float
+    collecting: float
     step: float
 
 
@@ -175,34 +183,43 @@ def fresh_run(jit_compile: bool | None = None) -> Iterator[tuple[Run, Settings]]
 
 
 def act_seconds(run: Run, repeats: int) -> ActSeconds:
-    """Times an update, a decision and an agent step of a run that has an episode."""
+    """Times an update, decisions and an agent step of a run that has an episode."""
     run.learner.check_long_enough(run.replay)
     batch = next(iter(run.learner.chunks(run.replay, repeats)))
     update = median_seconds(lambda: run.learner.update(batch).loss, repeats)
     env = run.tasks.env
-    step, state = env.reset(), run.policy.get_initial_state(1)
-    decision = median_seconds(lambda: run.policy.action(step, state).state, 2 * repeats, warm_up=5)
+    first = env.reset()
+
+    def decide(policy) -> float:
+        state = policy.get_initial_state(1)
+        return median_seconds(lambda: policy.action(first, state).state, 2 * repeats, warm_up=5)
+
     action = np.zeros(env.action_spec().shape, np.float32)
-    return ActSeconds(update, decision, median_seconds(lambda: env.step(action), 10 * repeats))
+    step = median_seconds(lambda: env.step(action), 10 * repeats)
+    return ActSeconds(update, decide(run.policy), decide(run.collect_policy), step)
 
 
 def _arithmetic(run: Run, settings: Settings, seconds: ActSeconds, rate: float) -> list[Part]:
-    model, planner = run.agent.world_model, run.agent.policy.planner
+    model, agent = run.agent.world_model, run.agent
     frames = settings.batch_size * settings.chunk_length
+    parts = [_part("update", seconds.update, lambda: flops.update_flops(model, frames), rate)]
+    decisions = {"decision": (agent.policy.planner, seconds.decision)}
+    if agent.collect_policy.planner != agent.policy.planner:
+        decisions["decision that collects"] = agent.collect_policy.planner, seconds.collecting
+    for name, (planner, each) in decisions.items():
+        count = functools.partial(_decision_flops, model, planner)
+        parts.append(_part(name, each, count, rate))
+    return [*parts, Part("agent step of the environment, one frame", seconds.step)]
+
+
+def _decision_flops(model, planner) -> int:
+    return flops.decision_flops(model, planner.evaluations * planner.horizon)
+
+
+def _part(name: str, seconds: float, counted: Callable[[], int], rate: float) -> Part:
     try:
-        update = flops.update_flops(model, frames)
-        decision = flops.decision_flops(model, planner.evaluations * planner.horizon)
+        count = counted()
     except (TypeError, AttributeError):  # a custom network or planner
-        update = decision = 0
-    return [
-        _part("update", seconds.update, update, rate),
-        _part("decision", seconds.decision, decision, rate),
-        Part("agent step of the environment, one frame", seconds.step),
-    ]
-
-
-def _part(name: str, seconds: float, count: int, rate: float) -> Part:
-    if not count:
         return Part(name, seconds)
     return Part(name, seconds, count / 1e9, count / seconds / rate)
 

@@ -41,7 +41,7 @@ class DryRun:
     def __init__(self, settings: Settings, tasks: int):
         self.episodes = self.heldout_episodes = self.evaluated = 0
         self.updates = self.evaluations = 0
-        self.random_episodes = self.planned_episodes = 0
+        self.random_episodes = self.planned_episodes = self.scored_episodes = 0
         self._tasks = tasks
         loop.learn(self, settings)
 
@@ -68,7 +68,7 @@ class DryRun:
         """Counts an evaluation."""
         self.evaluations += 1
         self.evaluated = self.episodes
-        self.planned_episodes += episodes * self._tasks
+        self.scored_episodes += episodes * self._tasks
         self.heldout_episodes += episodes * self._tasks
 
     def save(self) -> None:
@@ -83,7 +83,8 @@ class DryRun:
 
     def seconds(self, agent_steps: float, seconds: ActSeconds) -> float:
         """Returns the time of updates, decisions and env steps, one environment at a time."""
-        acting = self.planned_episodes * (seconds.decision + seconds.step)
+        acting = self.planned_episodes * (seconds.collecting + seconds.step)
+        acting += self.scored_episodes * (seconds.decision + seconds.step)
         acting += self.random_episodes * seconds.step
         return self.updates * seconds.update + agent_steps * acting
 

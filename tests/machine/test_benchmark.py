@@ -44,8 +44,9 @@ def test_custom_network_is_timed_but_not_counted(agent, monkeypatch):
     def refuse(*_):
         raise TypeError
 
-    monkeypatch.setattr(benchmark.flops, "update_flops", refuse)
-    run, seconds = types.SimpleNamespace(agent=agent), benchmark.ActSeconds(1.0, 2.0, 3.0)
+    for name in ("update_flops", "decision_flops"):
+        monkeypatch.setattr(benchmark.flops, name, refuse)
+    run, seconds = types.SimpleNamespace(agent=agent), benchmark.ActSeconds(1.0, 2.0, 2.0, 3.0)
     parts = benchmark._arithmetic(run, Settings(), seconds, rate=1.0)
     assert [(part.seconds, part.gflop) for part in parts] == [(1, None), (2, None), (3, None)]
 

@@ -16,7 +16,7 @@ SETTINGS = Settings(
     evaluate_every=4,
     evaluation_episodes=2,
 )
-SECONDS = benchmark.ActSeconds(update=0.5, decision=0.1, step=0.01)
+SECONDS = benchmark.ActSeconds(update=0.5, decision=0.1, collecting=0.04, step=0.01)
 
 
 def dry_run(tasks=1, **settings):
@@ -28,7 +28,7 @@ def test_dry_run_counts_what_training_does():
     assert (run.episodes, run.updates) == (10, 8 * 5)
     assert run.evaluations == 3  # after 4, 8 and 10
     assert run.heldout_episodes == 3 + 3 * 2
-    assert (run.random_episodes, run.planned_episodes) == (2 + 3, 8 + 3 * 2)
+    assert (run.random_episodes, run.planned_episodes, run.scored_episodes) == (2 + 3, 8, 3 * 2)
 
 
 def test_dry_run_agrees_with_a_run(toy_run, tiny):
@@ -73,15 +73,16 @@ def test_memory_and_disk():
 
 
 @pytest.mark.parametrize(
-    ("run", "planned", "random"),
+    ("run", "collected", "scored", "random"),
     [
-        (dry_run(), 14, 5),
-        (dry_run(random_collection=True), 6, 13),
-        (dry_run(tasks=3), 26, 5),  # 12 evaluated episodes more
+        (dry_run(), 8, 6, 5),
+        (dry_run(random_collection=True), 0, 6, 13),
+        (dry_run(tasks=3), 8, 18, 5),
     ],
 )
-def test_time(run, planned, random):
-    expected = 40 * 0.5 + planned * 20 * 0.11 + random * 20 * 0.01
+def test_time(run, collected, scored, random):
+    acting = collected * 0.05 + scored * 0.11 + random * 0.01  # per agent step
+    expected = 40 * 0.5 + 20 * acting
     assert run.seconds(20, SECONDS) == pytest.approx(expected)
 
 
