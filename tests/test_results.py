@@ -8,7 +8,7 @@ from conftest import ROOT
 from helpers import sequences
 
 from planet_tf import training
-from planet_tf.analysis import tables
+from planet_tf.analysis import dial, tables
 
 POLICIES = sorted((ROOT / "results" / "policies").iterdir())
 
@@ -37,7 +37,18 @@ def test_a_shipped_policy_acts(path):
 
 
 def test_every_csv_can_be_read():
-    csvs = sorted((ROOT / "results").rglob("*.csv"))
-    assert csvs
-    for csv in csvs:
+    csvs = set((ROOT / "results").rglob("*.csv"))
+    planners = {csv for csv in csvs if csv.parent.name == "planners"}
+    assert planners and csvs > planners
+    for csv in csvs - planners:
         assert all(len(curve.points("episodes")) for curve in tables.read(csv))
+    for csv in planners:
+        points = dial.summarize(dial.read(csv))
+        assert len(points) > 10 and len({point.episodes for point in points}) == 1
+
+
+@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
+def test_the_model_of_a_shipped_policy_can_be_given_another_planner(path):
+    agent, _ = training.load_agent(path / "policy", bindings=["CEM.iterations = 1"])
+    assert agent.policy.planner.iterations == 1
+    assert np.abs(agent.world_model.variables[0]).max() > 0

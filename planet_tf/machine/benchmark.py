@@ -79,10 +79,14 @@ def _wait(value) -> None:
         value.numpy()
 
 
-def matmul_rate(size: int = 4096, repeats: int = 5) -> float:
-    """Returns the machine's rate of float32 matrix multiplication, in operations per second."""
-    x = tf.random.stateless_normal([size, size], [0, 1])
-    total = tf.function(lambda: tf.reduce_sum(tf.matmul(x, x)), autograph=False)
+def matmul_rate(size: int = 4096, repeats: int = 5, dtype: str = "float32") -> float:
+    """Returns the machine's rate of matrix multiplication, in operations per second."""
+    x = tf.cast(tf.random.stateless_normal([size, size], [0, 1]), dtype)
+
+    @tf.function(autograph=False)
+    def total():
+        return tf.reduce_sum(tf.cast(tf.matmul(x, x), tf.float32))
+
     return 2 * size**3 / median_seconds(total, repeats)
 
 

@@ -99,8 +99,9 @@ def _is_policy(path: pathlib.Path) -> bool:
 def _restore_exported(agent: PlanetAgent, path: pathlib.Path) -> None:
     """Gives an agent the parameters of an exported policy."""
     policy = load_policy(path)
-    values = {value.name: value for value in policy.variables()}
-    variables = {variable.name: variable for variable in agent.world_model.variables}
+    cell = f"{agent.world_model.cell.name}/"  # whether names have it depends on the first call
+    values = {value.name.removeprefix(cell): value for value in policy.variables()}
+    variables = {v.name.removeprefix(cell): v for v in agent.world_model.variables}
     if any(n not in values or v.shape != values[n].shape for n, v in variables.items()):
         raise errors.ConfigError(f"{path}: its parameters do not fit its config.gin")
     for name, variable in variables.items():

@@ -42,8 +42,9 @@ def test_report_of_a_run(backends, tmp_path):
     report = list(doctor.examine(TINY, root_dir=root_dir))
     assert {finding.level for finding in report} <= {"ok", "note"}
     found = {finding.what: finding.text for finding in report}
-    order = "python packages stack CPU GPU XLA rendering memory disk frames/s update decision time"
-    assert [what for what in found if not what.startswith("extra")] == order.split()
+    order = "python packages stack CPU GPU XLA rendering bfloat16 memory disk frames/s update"
+    what = [what for what in found if not what.startswith("extra")]
+    assert what == [*order.split(), "decision", "time"]
     # 4 collected episodes, 1 held out, 1 evaluated.
     assert "6 episodes" in found["memory"]
     assert "6 episodes" in found["disk"] and str(root_dir) in found["disk"]
@@ -53,6 +54,14 @@ def test_report_of_a_run(backends, tmp_path):
     assert float(one) > 0 and float(other) > 0
     assert "dot_goal" in found["time"] and "4 episodes" in found["time"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("ratio", "level"), [(0.8, "ok"), (1.4, "ok"), (2.0, "note")])
+def test_bfloat16_is_suggested_where_it_is_faster(ratio, level):
+    finding = doctor._bfloat16(ratio)
+    assert (finding.what, finding.level) == ("bfloat16", level)
+    assert f"{ratio:.2g} times" in finding.text
+    assert ("mixed_bfloat16" in finding.hint) == (level == "note")
 
 
 @pytest.mark.parametrize(
