@@ -37,8 +37,8 @@ def prepare() -> None:
     """Sets what TensorFlow reads when it is imported; `import planet_tf` calls it.
 
     Keras 2 instead of 3; its own symbols hidden from other libraries; oneDNN's kernels on every
-    x86 CPU. Without AVX512 TensorFlow leaves oneDNN off by default, though a small update then
-    takes 1.5 times as long.
+    x86 CPU. Without VNNI, BF16 or AMX instructions TensorFlow leaves oneDNN off by default, though
+    a small update then takes 1.5 times as long.
 
     TensorFlow 2.21 contains LLVM and would export its symbols to all libraries that are loaded
     later. Mesa's software renderer, which contains another LLVM, would then call them and crash.

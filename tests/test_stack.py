@@ -52,7 +52,7 @@ def test_keras_is_keras_2_frames_are_rendered_and_nothing_is_printed(script):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 alone")
 def test_onednn_is_on_unless_the_user_says_otherwise(script):
-    """Without AVX512 TensorFlow would leave it off, and updates would take much longer."""
+    """On older CPUs TensorFlow would leave it off, and updates would take much longer."""
     said = "import planet_tf, os\nprint(os.environ['TF_ENABLE_ONEDNN_OPTS'])\n"
     assert script(said).stdout == "1\n"
     assert script(f"import os\nos.environ['TF_ENABLE_ONEDNN_OPTS'] = '0'\n{said}").stdout == "0\n"

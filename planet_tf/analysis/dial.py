@@ -1,4 +1,4 @@
-"""The dial from milliseconds to return: measured planners as a CSV, a table and a figure."""
+"""Return against planning time: measured planners as a CSV, a table and a figure."""
 
 import csv
 import os
@@ -17,8 +17,10 @@ class Row(NamedTuple):
 
     Attributes:
       policy: path of the run or of the exported policy.
+      task: the environment.
       updates: optimizer steps that its model was trained for.
       seed: decides the episodes.
+      kind: the planner's class.
       planner: its name in tables.
       flags: gin bindings that set it, separated by '; '.
       evaluations: action sequences that a decision scores; '' if not known.
@@ -30,8 +32,10 @@ class Row(NamedTuple):
     """
 
     policy: str
+    task: str
     updates: int
     seed: int
+    kind: str
     planner: str
     flags: str
     evaluations: int | str
@@ -51,7 +55,7 @@ class Summary(NamedTuple):
       mean: mean return.
       error: its standard error; NaN for one episode.
       ms: median time of a decision in milliseconds.
-      best: whether no other planner is both at least as fast and better.
+      best: whether no faster planner is at least as good.
     """
 
     row: Row
@@ -79,7 +83,8 @@ def read(path: str | os.PathLike) -> list[Row]:
             return [_row(cells) for cells in reader]
     except (OSError, ValueError, TypeError) as error:
         raise errors.ConfigError(
-            f"{path} holds no measured planners: {error}", "name another file with --out"
+            f"{path} holds no measured planners, or a last line that was cut off: {error}",
+            "remove that line, or name another file with --out",
         ) from error
 
 
@@ -144,9 +149,11 @@ def draw(
       ConfigError: if matplotlib is missing, or the figure cannot be written.
     """
     path = canvas.check_path(path)
+    from matplotlib import ticker
+
     families: dict[str, list[Summary]] = {}
     for summary in summaries:
-        families.setdefault(summary.row.planner.split(" ")[0].rstrip(","), []).append(summary)
+        families.setdefault(summary.row.kind, []).append(summary)
     with canvas.one_panel(path) as panel:
         for index, (family, group) in enumerate(families.items()):
             x, y = [each.ms for each in group], [each.mean for each in group]
@@ -164,11 +171,17 @@ def draw(
             label="Pareto front",
         )
         for each in front:
-            name = each.row.planner.partition(" ")[2] or each.row.planner
+            name = each.row.planner.removeprefix(each.row.kind).strip()
+            if "=" in name:  # a user's bindings
+                name = f"{each.row.evaluations} evaluations"
             panel.annotate(
                 name, (each.ms, each.mean), xytext=(4, 5), textcoords="offset points", fontsize=8
             )
         panel.set_xscale("log")
+        panel.margins(x=0.1)
+        panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(ticker.ScalarFormatter())
+        panel.xaxis.set_minor_locator(ticker.NullLocator())
         panel.set_xlabel("time of a decision in ms (median)")
         panel.set_ylabel("return per episode; bars: standard error")
         panel.set_title(title)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from planet_tf import config, errors, storage
+from planet_tf import errors, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = (
@@ -35,12 +35,13 @@ def run(flags: argparse.Namespace) -> None:
         raise errors.ConfigError(f"{out} exists, and is not an exported policy")
     loaded = training.load_agent(flags.root_dir, flags.checkpoint, flags.gin_bindings)
     agent, identity = loaded
+    settings = (storage.expand(flags.root_dir) / "config.gin").read_text(encoding="utf-8")
     agents.export_policy(
         agent.policy,
         out,
         agent.train_step_counter,
         flags.jit_compile,
         trained_on=identity,
-        settings=config.in_use(),
+        settings="\n".join([settings, *flags.gin_bindings, ""]),
     )
     print(f"{out}: the policy of update {loaded.updates}")

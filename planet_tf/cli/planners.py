@@ -1,6 +1,7 @@
 """Measures return against milliseconds: one trained model with planners of many kinds and sizes."""
 
 import argparse
+import os
 import sys
 
 from planet_tf import errors, storage
@@ -22,6 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--seed", type=common.WholeNumber(0), default=0, help="decides all episodes"
     )
     parser.add_argument("--task", help="one of a run's tasks")
+    common.add_checkpoint(parser)
     parser.add_argument(
         "--point",
         action="append",
@@ -33,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=common.output_file,
-        default="planners.png",
+        default=storage.expand("planners.png"),
         metavar="FIGURE.png",
         help="an SVG and a CSV with every episode are written next to it; episodes that the CSV "
         "holds are not repeated (default: planners.png)",
@@ -48,10 +50,12 @@ def run(flags: argparse.Namespace) -> None:
     from planet_tf.machine import planners
 
     canvas.check_path(flags.out)
-    out = storage.expand(flags.out).with_suffix(".csv")
-    rows = dial.read(out)
+    path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
     points = [planners.custom_point(text) for text in flags.point]
-    points = points or planners.default_points(planners.horizon_of(flags.path))
+    rows, subject = dial.read(out), planners.subject(path, flags.checkpoint)
+    _check_same(out, rows, policy=path, updates=subject.updates, seed=flags.seed)
+    points = points or planners.default_points(subject.horizon)
+    points = [point._replace(bindings=(*flags.gin_bindings, *point.bindings)) for point in points]
     done = {(row.flags, row.episode) for row in rows}
     left = {
         point: [n for n in range(flags.episodes) if (point.flags, n) not in done]
@@ -63,30 +67,29 @@ def run(flags: argparse.Namespace) -> None:
                 continue
             bar.set_postfix_str(point.name)
             for row in planners.measure(
-                flags.path,
+                path,
                 point,
                 numbers,
                 flags.seed,
-                flags.gin_bindings,
                 flags.task,
+                flags.checkpoint,
                 report=lambda line: tqdm.tqdm.write(line, file=sys.stderr),
             ):
-                _check_same(out, rows, row)
+                _check_same(out, rows, updates=row.updates, task=row.task)
                 dial.append(out, row)
                 rows.append(row)
                 bar.update()
     found = dial.summarize(rows)
     print(dial.table(found))
-    for file in [out, *dial.draw(found, flags.out, flags.path)]:
+    for file in [out, *dial.draw(found, flags.out, path)]:
         print(file)
 
 
-def _check_same(out, rows, row) -> None:
-    """Raises ConfigError if the CSV holds episodes of another model or of other starts."""
-    for name in ("policy", "updates", "seed"):
-        if rows and getattr(rows[0], name) != getattr(row, name):
+def _check_same(out, rows, **values) -> None:
+    """Raises ConfigError if the CSV holds episodes of another model, task or other starts."""
+    for name, value in values.items():
+        if rows and getattr(rows[0], name) != value:
             raise errors.ConfigError(
-                f"{out} holds episodes of {name} {getattr(rows[0], name)}, not "
-                f"{getattr(row, name)}",
+                f"{out} holds episodes of {name} {getattr(rows[0], name)}, not {value}",
                 "name another file with --out",
             )

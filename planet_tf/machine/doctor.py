@@ -174,10 +174,11 @@ def _run(settings, root_dir: str | os.PathLike, gpu: bool, quick: bool) -> Itera
     from planet_tf.experience import ReplayBuffer
     from planet_tf.machine import benchmark, estimates
 
+    if not quick:
+        size = 4096 if gpu else 1024  # large enough that a GPU computes longer than it starts
+        rates = [benchmark.matmul_rate(size, dtype=each) for each in ("bfloat16", "float32")]
+        yield _bfloat16(rates[0] / rates[1])
     try:
-        if not quick:
-            rates = [benchmark.matmul_rate(1024, dtype=dtype) for dtype in ("bfloat16", "float32")]
-            yield _bfloat16(rates[0] / rates[1])
         with benchmark.fresh_run(settings.jit_compile) as (run, _):
             seconds = None if quick else benchmark.act_seconds(run, _TIMINGS)
             needs = estimates.measured(run, seconds)
@@ -207,8 +208,8 @@ def _bfloat16(ratio: float) -> Finding:
     """Reports how fast matrices multiply in bfloat16, relative to float32."""
     text = f"{ratio:.2g} times float32's speed"
     if ratio < 1.5:
-        return Finding("ok", "bfloat16", f"{text}: nothing to gain")
-    hint = "WorldModel.precision = 'mixed_bfloat16', also for a trained policy's decisions alone"
+        return Finding("ok", "bfloat16", f"{text}: little to gain")
+    hint = "WorldModel.precision = 'mixed_bfloat16', in training or for `planet-tf export` alone"
     return Finding("note", "bfloat16", text, hint)
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planet_tf import training
+from planet_tf import errors, training
 from planet_tf.analysis.dial import Row
 from planet_tf.experience.timing import TimedPolicy
 
@@ -23,22 +23,30 @@ class Point(NamedTuple):
 
 
 def custom_point(text: str) -> Point:
-    """Returns the point of bindings that a user has written, separated by semicolons."""
+    """Returns the point of bindings that a user has written, separated by semicolons.
+
+    Raises:
+      ConfigError: if there is none.
+    """
     bindings = tuple(filter(None, (part.strip() for part in text.split(";"))))
+    if not bindings:
+        raise errors.ConfigError("--point needs bindings, such as 'CEM.candidates = 50'")
     return Point("; ".join(bindings), bindings)
 
 
 def default_points(horizon: int) -> list[Point]:
     """Returns planners from 50 to 1000 evaluations around a horizon, in agent steps."""
-    cem = [(25, 2), (50, 2), (100, 2), (100, 4), (250, 4)]
+    sizes = [(25, 2), (50, 2), (100, 2), (100, 4), (250, 4)]
+    cold = ("CEM.warm_start = False", "CEM.std = 1.0")
     warm = ("CEM.warm_start = True", "CEM.std = 0.5")
-    points = [_sampler("CEM", *size, horizon) for size in cem]
-    points += [_sampler("CEM", *size, horizon, " warm", warm) for size in cem[:-1]]
-    points += [_sampler(name, *size, horizon) for name in ("ICEM", "MPPI") for size in cem[1:4:2]]
+    points = [_sampler("CEM", *size, horizon, more=cold) for size in sizes]
+    points += [_sampler("CEM", *size, horizon, " warm", warm) for size in sizes[:-1]]
+    for name in ("ICEM", "MPPI"):
+        points += [_sampler(name, *size, horizon) for size in ((50, 2), (100, 4))]
     points += [_shooting(count, horizon) for count in (100, 400)]
     for other in (round(0.6 * horizon), round(1.5 * horizon)):
-        points.append(_sampler("CEM", 100, 4, other, f", {other} steps"))
-    half = ("WorldModel.precision = 'mixed_bfloat16'",)
+        points.append(_sampler("CEM", 100, 4, other, f", {other} steps", cold))
+    half = (*cold, "WorldModel.precision = 'mixed_bfloat16'")
     points.append(_sampler("CEM", 100, 4, horizon, ", bfloat16", half))
     return points
 
@@ -72,14 +80,21 @@ def _shooting(candidates: int, horizon: int) -> Point:
     return Point(f"RandomShooting {candidates}", bindings)
 
 
-def horizon_of(path: str) -> int:
-    """Returns the horizon of a trained policy's own planner, in agent steps.
+class Subject(NamedTuple):
+    """What is measured: the updates of its model, and its own planner's horizon in agent steps."""
+
+    updates: int
+    horizon: int
+
+
+def subject(path: str, checkpoint: int | None = None) -> Subject:
+    """Looks at a trained policy.
 
     Raises:
-      ConfigError: if there is no such policy.
+      ConfigError: if there is no such policy or checkpoint.
     """
-    agent, _ = training.load_agent(path)
-    return getattr(agent.policy.planner, "horizon", 12)
+    loaded = training.load_agent(path, checkpoint)
+    return Subject(loaded.updates, getattr(loaded.agent.policy.planner, "horizon", 12))
 
 
 def measure(
@@ -87,8 +102,8 @@ def measure(
     point: Point,
     numbers: Collection[int],
     seed: int,
-    bindings: Sequence[str] = (),
     task: str | None = None,
+    checkpoint: int | None = None,
     report: Callable[[str], None] = print,
 ) -> Iterator[Row]:
     """Runs episodes of a trained model with another planner, without noise.
@@ -98,8 +113,8 @@ def measure(
       point: the planner.
       numbers: of the episodes, from 0; with the seed they decide the starts.
       seed: of all episodes.
-      bindings: gin settings for all points.
       task: see `training.load`.
+      checkpoint: the run's; None: the newest.
       report: called with one line about each failure of the environment.
 
     Yields:
@@ -109,7 +124,7 @@ def measure(
       ConfigError: if the planner cannot be used.
       EnvironmentFailure: if the environment keeps failing.
     """
-    trained = training.load(path, task, None, [*bindings, *point.bindings], report=report)
+    trained = training.load(path, task, checkpoint, point.bindings, report=report)
     assert trained.agent is not None  # as there are bindings
     planner, policy = trained.agent.policy.planner, TimedPolicy(trained.policy)
     sequences = np.random.SeedSequence(seed).spawn(max(numbers, default=-1) + 1)
@@ -119,8 +134,10 @@ def measure(
             (episode,) = trained.collector.collect(policy, [sequences[number]])
             yield Row(
                 path,
+                trained.collector.env.name,
                 trained.updates,
                 seed,
+                type(planner).__name__,
                 point.name,
                 point.flags,
                 planner.evaluations or "",

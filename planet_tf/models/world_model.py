@@ -147,7 +147,7 @@ class WorldModel(tf.Module):
                     head(self.cell.features(states))
 
         # A graph is faster than eager code, which prepares the kernels one by one.
-        tf.function(touch, autograph=False)()
+        tf.function(touch, autograph=False).get_concrete_function()()
 
     # The loss.
 

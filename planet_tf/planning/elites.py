@@ -24,7 +24,7 @@ class Elites(NamedTuple):
 
     @property
     def count(self) -> tf.Tensor:
-        """Sum of the weights, float32 [B, 1, 1]: how many have a finite score."""
+        """Sum of the weights, float32 [B, 1, 1]; for CEM the number of finite scores."""
         return tf.reduce_sum(self.weights, 1)
 
     def mean(self) -> tf.Tensor:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from planet_tf import checks
 from planet_tf.planning import elites, planner
+from planet_tf.seeds import RowSeeds
 
 
 @checks.configurable()
@@ -24,13 +25,13 @@ class ICEM(planner.Planner):
       candidates: N, sequences sampled in the first iteration.
       elites: K, best candidates that the Gaussian is fitted to.
       iterations: I.
-      decay: gamma; iteration i samples max(N gamma^-i, 2 K) sequences.
+      decay: gamma; iteration i samples max(N gamma^-i, 2 K) sequences, but at most N.
       colour: beta; the noise of each action component has the power spectrum 1 / frequency^beta. 0
         is white noise, CEM's; 2 is a random walk's.
       keep: xi, the fraction of elites that compete again in the next iteration, and in the next
         decision, one step ahead.
       momentum: alpha, the share of the old mean and std in the new ones.
-      std: that every decision starts from; its mean is the last decision's, one step ahead.
+      std: every decision starts from it, and from the last mean, one step ahead.
 
     Raises:
       ConfigError: if there are more elites than candidates.
@@ -75,8 +76,9 @@ class ICEM(planner.Planner):
 
     def plan(self, score, seeds, action_size, state):
         """Returns the best sequence of the last iteration; see `Planner.plan`."""
-        mean, kept = planner.shift(state["mean"]), planner.shift(state["elites"])
+        mean = tf.concat([state["mean"][:, 1:], state["mean"][:, -1:]], 1)
         std = self.std * tf.ones_like(mean)
+        kept = self.reused(state["elites"], mean, std, seeds.fold_in(self.iterations))
         colour = coloured(self.horizon, self.colour)
         for i in range(self.iterations):  # not a graph loop: the populations differ
             sample_seeds, score_seeds = seeds.fold_in(i).split(2)
@@ -96,6 +98,16 @@ class ICEM(planner.Planner):
         # No finite score: NaN, like the mean.
         actions = tf.where(tf.math.is_nan(mean), mean, best.actions[:, 0])
         return planner.Plan(actions, std, {"mean": mean, "elites": kept})
+
+    def reused(self, last, mean, std, seeds: RowSeeds) -> tf.Tensor:
+        """Returns the last decision's elites one step ahead, float32 [B, kept, H, A].
+
+        Their new last actions are sampled. In an episode's first decision all is sampled.
+        """
+        noise = seeds.normal([self.kept, *mean.shape[1:]])
+        samples = planner.clip(mean[:, None] + std[:, None] * noise)
+        ahead = tf.concat([last[:, :, 1:], samples[:, :, -1:]], 2)
+        return tf.where(tf.reduce_any(last != 0, [1, 2, 3], keepdims=True), ahead, samples)
 
 
 def coloured(horizon: int, beta: float) -> np.ndarray:

@@ -23,7 +23,9 @@ from planet_tf.seeds import RowSeeds
 @checks.configurable()
 @dataclasses.dataclass(frozen=True)
 class MPPI(planner.Planner):
-    """Fits a diagonal Gaussian to score-weighted samples; the defaults are TD-MPC2's.
+    """Fits a diagonal Gaussian to score-weighted samples.
+
+    The defaults are TD-MPC2's, but for the horizon.
 
     TD-MPC2 plans 3 steps and lets a value function see further; here all is in the horizon. It also
     adds candidates of a learned policy, which PlaNet does not have.

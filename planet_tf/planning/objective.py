@@ -17,10 +17,9 @@ class ImaginedReturn:
     Args:
       sample_per_candidate: whether every candidate starts from a posterior sample of its own (the
         paper's choice) instead of one sample that all share (the release's).
-      shared_noise: whether the candidates of an iteration share the prior's noise along the way, so
-        that their scores differ by their actions alone (common random numbers; the release draws
-        noise for each). A planner that keeps a score's luck apart from an action's worth finds
-        better actions with few candidates.
+      shared_noise: whether the candidates of an iteration share the prior's noise along the way
+        (common random numbers), instead of each drawing its own (the release's choice). With one
+        start for all, their scores then differ by their actions alone.
     """
 
     sample_per_candidate: bool = False

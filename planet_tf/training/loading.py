@@ -1,6 +1,7 @@
 """Loads what training left: a run's directory, or an exported policy alone."""
 
 import functools
+import itertools
 import os
 import pathlib
 import sys
@@ -73,6 +74,8 @@ def load_agent(
     """
     root = storage.tensorflow_path(root_dir)
     identity = run_directory.read_identity(root)
+    if _is_policy(root) and not (root / "config.gin").is_file():
+        raise _without_settings(root)
     if not (root / "config.gin").is_file() or "action_size" not in identity:
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
     if number is not None and _is_policy(root):
@@ -98,15 +101,28 @@ def _is_policy(path: pathlib.Path) -> bool:
 
 def _restore_exported(agent: PlanetAgent, path: pathlib.Path) -> None:
     """Gives an agent the parameters of an exported policy."""
-    policy = load_policy(path)
-    cell = f"{agent.world_model.cell.name}/"  # whether names have it depends on the first call
-    values = {value.name.removeprefix(cell): value for value in policy.variables()}
-    variables = {v.name.removeprefix(cell): v for v in agent.world_model.variables}
-    if any(n not in values or v.shape != values[n].shape for n, v in variables.items()):
+    policy = _load_saved_model(path)
+    values = [value for value in policy.variables() if value.dtype.is_floating]  # not the counter
+    pairs = _paired(agent.world_model, values)
+    if any(one is None or other is None or one.shape != other.shape for one, other in pairs):
         raise errors.ConfigError(f"{path}: its parameters do not fit its config.gin")
-    for name, variable in variables.items():
-        variable.assign(values[name])
+    for variable, value in pairs:
+        variable.assign(value)
     agent.train_step_counter.assign(policy.get_train_step())
+
+
+def _paired(model, values) -> list[tuple]:
+    """Pairs a model's variables with those of an exported one, or with None.
+
+    By their names, which survive a change of their order between versions; by their order if names
+    are missing or not unique, as in custom networks.
+    """
+    cell = f"{model.cell.name}/"  # whether names have it depends on the first call
+    ours = {variable.name.removeprefix(cell): variable for variable in model.variables}
+    theirs = {value.name.removeprefix(cell): value for value in values}
+    if ours.keys() == theirs.keys() and len(ours) == len(model.variables) == len(values):
+        return [(variable, theirs[name]) for name, variable in ours.items()]
+    return list(itertools.zip_longest(model.variables, values))
 
 
 def load(
@@ -158,10 +174,14 @@ def _refuse_for_policies(path: pathlib.Path, number, bindings) -> None:
     if number is not None:
         raise errors.ConfigError(f"{path} is not a run: it has no checkpoint {number}")
     if bindings:
-        raise errors.ConfigError(
-            f"{path} was exported without its settings (config.gin): they are fixed",
-            "export it again with planet-tf export",
-        )
+        raise _without_settings(path)
+
+
+def _without_settings(path: pathlib.Path) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"{path} was exported without its settings (config.gin): they are fixed",
+        "export it again from its run with planet-tf export",
+    )
 
 
 def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPyTFEagerPolicy:
@@ -176,6 +196,10 @@ def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPy
             f"{path} holds neither a run (config.gin) nor an exported policy (saved_model.pb)"
         )
     runtime.choose_device()
+    return _load_saved_model(path)
+
+
+def _load_saved_model(path: pathlib.Path) -> py_tf_eager_policy.SavedModelPyTFEagerPolicy:
     return py_tf_eager_policy.SavedModelPyTFEagerPolicy(os.fspath(path), load_specs_from_pbtxt=True)
 
 

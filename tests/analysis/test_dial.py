@@ -8,9 +8,9 @@ from planet_tf.analysis import dial
 
 
 def row(planner="CEM 50 x 2", episode=0, score=100.0, ms=10.0, **changes):
-    base = dial.Row(
-        "runs/x", 7, 0, planner, f"flags of {planner}", 100, 12, "float32", episode, score, ms
-    )
+    model = "runs/x", "dot_goal", 7, 0
+    kind, flags = planner.split()[0], f"flags of {planner}"
+    base = dial.Row(*model, kind, planner, flags, 100, 12, "float32", episode, score, ms)
     return base._replace(**changes)
 
 
@@ -28,7 +28,7 @@ def texts(each):
     return {"evaluations": str(each.evaluations), "horizon": str(each.horizon)}
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", ",".join(dial.Row._fields) + "\nx,7,0\n"])
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", ",".join(dial.Row._fields) + "\nx,dot_goal,7,0\n"])
 def test_another_file_is_refused(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(errors.ConfigError, match=r"x\.csv"):

@@ -26,6 +26,7 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     ]  # iCEM: 20 + 16, 2 kept, the mean
     assert {row.horizon for row in rows} == {"4"} and {row.episode for row in rows} == {0}
     assert [row.precision for row in rows] == ["float32", "float32", "mixed_bfloat16"]
+    assert {(row.kind, row.task) for row in rows} == {("CEM", "dot_goal"), ("ICEM", "dot_goal")}
     assert all(row.updates == 6 and row.ms > 0 and 0 < row.score < 50 for row in rows)
     assert "CEM.candidates = 6; CEM.elites = 2" in out and str(tmp_path / "x.svg") in out
     # One more episode of each: the first ones are not repeated.
@@ -41,14 +42,14 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     assert status == 0, err
     assert asked == [[1]] and len(dial.read(tmp_path / "x.csv")) == 4
     # Another model's or other starts do not join them.
-    status, _, err = command("planners", *flags, "--seed=1", "--episodes=3")
+    status, _, err = command("planners", *flags, "--seed=1", "--episodes=1")
     assert status == 2 and "holds episodes of seed 0, not 1" in err
-    status, _, err = command("planners", toy_run, *flags[1:], "--episodes=3")
+    status, _, err = command("planners", toy_run, *flags[1:], "--episodes=1")
     assert status == 2 and "holds episodes of policy" in err
 
 
 def test_the_usual_points_fit_the_policys_horizon(toy_run):
-    assert planners.horizon_of(toy_run) == 4
+    assert planners.subject(toy_run) == (6, 4) and planners.subject(toy_run, 3) == (3, 4)
     points = planners.default_points(20)
     assert len({point.flags for point in points}) == len({p.name for p in points}) == len(points)
     kinds = {binding for p in points for binding in p.bindings if "@" in binding}
@@ -67,6 +68,8 @@ def test_the_usual_points_fit_the_policys_horizon(toy_run):
         (["RUN", "--point=CEM.horizn = 3"], "horizon"),
         (["RUN", "--point=train.seed = 3"], "train.seed"),
         (["RUN", "--episodes=0"], "--episodes"),
+        (["RUN", "--point=;"], "--point"),
+        (["RUN", "--checkpoint=9"], "checkpoint 9"),
     ],
 )
 def test_wrong_input_is_named(command, toy_run, tmp_path, monkeypatch, flags, part):

@@ -46,7 +46,10 @@ def test_two_iterations_by_hand():
 
     plan = planner.plan(score, SEEDS, 1, last)
     colour = coloured(2, 1.0)
-    mean, kept, std = np.array([0.4, 0]), np.array([[-0.2, 0]] * 2), np.full(2, 0.5)
+    # The last mean and the last elites, one step ahead: the mean's end is repeated, theirs sampled.
+    mean, std = np.array([0.4, 0.4]), np.full(2, 0.5)
+    new = np.clip(0.4 + 0.5 * SEEDS.fold_in(2).normal([2, 2, 1])[0, :, 1, 0].numpy(), -1, 1)
+    kept = np.stack([np.full(2, -0.2), new], 1)
     for i, count in enumerate([8, 8]):
         white = SEEDS.fold_in(i).split(2)[0].normal([count, 2, 1])[0, :, :, 0].numpy()
         candidates = np.clip(mean + std * (white @ colour.T), -1, 1)
@@ -60,6 +63,13 @@ def test_two_iterations_by_hand():
     np.testing.assert_allclose(plan.std[0, :, 0], std, atol=1e-5)
     np.testing.assert_allclose(plan.state["mean"][0, :, 0], mean, atol=1e-5)
     np.testing.assert_allclose(plan.state["elites"][0, :, :, 0], kept, atol=1e-5)
+
+
+def test_an_episodes_first_decision_reuses_nothing():
+    planner = ICEM(horizon=2, candidates=8, elites=4, keep=0.5)
+    mean, std = tf.zeros([1, 2, 1]), 0.5 * tf.ones([1, 2, 1])
+    found = planner.reused(tf.zeros([1, 2, 2, 1]), mean, std, SEEDS)
+    np.testing.assert_allclose(found, np.clip(0.5 * SEEDS.normal([2, 2, 1]), -1, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize(

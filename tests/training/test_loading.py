@@ -7,6 +7,7 @@ import gin
 import helpers
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from planet_tf import errors, training
 from planet_tf.environments import rendering
@@ -146,6 +147,19 @@ def test_the_model_of_an_exported_policy_is_given_another_planner(toy_run):
     assert all(np.array_equal(one, other) for one, other in pairs)
     scored = training.load(toy_run / "policy", bindings=["CEM.clip = False"])
     assert scored.agent is not None and scored.collector.env.name == "dot_goal"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_parameters_are_paired_by_name_or_else_by_order(agent, named):
+    variables = list(agent.world_model.variables)
+    values = [tf.Variable(v + 1, name=v.name[:-2] if named else "Variable") for v in variables]
+    if named:
+        values.reverse()
+    pairs = loading._paired(agent.world_model, values)
+    assert len(pairs) == len(variables)
+    for variable, value in pairs:
+        np.testing.assert_array_equal(variable + 1, value)
+    assert loading._paired(agent.world_model, values[:-1])[-1][1] is None
 
 
 def test_a_policy_that_does_not_fit_its_settings_is_refused(toy_run):
