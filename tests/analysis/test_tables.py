@@ -109,7 +109,7 @@ def test_reading_and_drawing_import_no_tensorflow(python):
 
 
 def test_results_of_the_repository_are_readable(root):
-    files = sorted((root / "results").rglob("*.csv"))
+    files = [f for f in (root / "results").rglob("*.csv") if f.parent.name != "planners"]
     assert files
     for file in files:
         for curve in tables.read(file):

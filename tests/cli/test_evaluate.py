@@ -138,7 +138,7 @@ def test_task_without_a_camera_is_not_filmed(command, untrained, tmp_path):
         (["RUN", "--gin_bindings=CEM.horizn=9"], ["CEM.horizn", "'horizon'"]),
         (["RUN", "--gin_bindings=CEM.horizon=0"], ["CEM.horizon", "0"]),
         (["RUN", "--gin_bindings=RSSMCell.deter_size=9"], ["RUN"]),
-        (["RUN/policy", "--gin_bindings=CEM.horizon=9"], ["RUN/policy"]),
+        (["RUN/policy", "--gin_bindings=RSSMCell.deter_size=9"], ["RUN/policy"]),
         (["RUN/policy", "--checkpoint=3"], ["RUN/policy", "3"]),
     ],
 )
