@@ -64,6 +64,7 @@ figures: $(INSTALLED)  ## redraws the figures of README and docs from the CSVs i
 	 --out=results/cartpole_swingup-cpu.png \
 	 --title='Cartpole swingup from pixels, one CPU core per run' \
 	 --labels 'cartpole_swingup-cpu=evaluations, without noise'
+	cp results/planners/cartpole_swingup.png docs/images/planners_cartpole_swingup.png
 	$(BIN)/planet-tf plot $(LATENT_MODELS) --out=docs/images/latent_models.png \
 	 --title='Cartpole swingup from its state: latent models'
 

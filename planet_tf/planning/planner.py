@@ -21,7 +21,7 @@ class Plan(NamedTuple):
     Attributes:
       actions: float32 [B, H, A]; actions[:, 0] is executed. NaN where no candidate has a finite
         score.
-      std: float32 [B, H, A], of the distribution that the best candidates were fitted with.
+      std: float32 [B, H, A], of what was fitted to the best candidates; 0 for a single one.
       state: for the next decision.
     """
 
