@@ -48,6 +48,7 @@ def run(flags: argparse.Namespace) -> None:
 
     from planet_tf.analysis import canvas, dial
     from planet_tf.machine import planners
+    from planet_tf.training import loading
 
     canvas.check_path(flags.out)
     path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
@@ -56,6 +57,8 @@ def run(flags: argparse.Namespace) -> None:
     _check_same(out, rows, policy=path, updates=subject.updates, seed=flags.seed)
     points = points or planners.default_points(subject.horizon)
     points = [point._replace(bindings=(*flags.gin_bindings, *point.bindings)) for point in points]
+    for point in points:
+        loading.check_bindings(path, point.bindings)
     done = {(row.flags, row.episode) for row in rows}
     left = {
         point: [n for n in range(flags.episodes) if (point.flags, n) not in done]

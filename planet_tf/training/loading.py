@@ -12,9 +12,10 @@ import gin
 from tf_agents.policies import py_policy, py_tf_eager_policy
 
 from planet_tf import config, environments, errors, runtime, storage
-from planet_tf.agents import PlanetAgent, PlanetPyPolicy
+from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy
 from planet_tf.environments import actions
 from planet_tf.experience import Collector
+from planet_tf.planning import CEM
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import building, run_directory
 from planet_tf.training.checkpoints import Checkpoints
@@ -80,9 +81,7 @@ def load_agent(
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
     if number is not None and _is_policy(root):
         raise errors.ConfigError(f"{root} is not a run: it has no checkpoint {number}")
-    _refuse_bindings_of_training(bindings)
-    gin.clear_config()
-    config.parse([root / "config.gin"], bindings)
+    _parse(root, bindings)
     with errors.as_config_errors():
         settings = Settings()
         # A run that was trained on a GPU may be looked at without one.
@@ -93,6 +92,25 @@ def load_agent(
         elif Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
             raise errors.ConfigError(f"{root} has no checkpoint yet; one follows every collection")
     return LoadedAgent(agent, identity)
+
+
+def check_bindings(root_dir: str | os.PathLike, bindings: Sequence[str]) -> None:
+    """Parses bindings as `load_agent` does, and makes the planner alone.
+
+    Raises:
+      ConfigError: if they cannot be used.
+    """
+    _parse(storage.tensorflow_path(root_dir), bindings)
+    with errors.as_config_errors():
+        if config.value_of(PlanetPolicy, "planner") is None:
+            CEM()
+
+
+def _parse(root: pathlib.Path, bindings: Sequence[str]) -> None:
+    """Replaces all gin settings by those of a directory's config.gin and some bindings."""
+    _refuse_bindings_of_training(bindings)
+    gin.clear_config()
+    config.parse([root / "config.gin"], bindings)
 
 
 def _is_policy(path: pathlib.Path) -> bool:

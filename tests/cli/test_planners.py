@@ -19,11 +19,7 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     status, out, err = command("planners", *flags, "--episodes=1")
     assert status == 0, err
     rows = dial.read(tmp_path / "x.csv")
-    assert [row.evaluations for row in rows] == [
-        "12",
-        "39",
-        "20",
-    ]  # iCEM: 20 + 16, 2 kept, the mean
+    assert [row.evaluations for row in rows] == ["12", str(20 + 16 + 2 * 1 + 1), "20"]
     assert {row.horizon for row in rows} == {"4"} and {row.episode for row in rows} == {0}
     assert [row.precision for row in rows] == ["float32", "float32", "mixed_bfloat16"]
     assert {(row.kind, row.task) for row in rows} == {("CEM", "dot_goal"), ("ICEM", "dot_goal")}
@@ -65,8 +61,14 @@ def test_the_usual_points_fit_the_policys_horizon(toy_run):
     [
         (["nowhere"], "nowhere"),
         (["RUN", "--out=x.pdf"], ".png"),
-        (["RUN", "--point=CEM.horizn = 3"], "horizon"),
-        (["RUN", "--point=train.seed = 3"], "train.seed"),
+        # After a right one, and yet nothing is measured.
+        (["RUN", POINTS[0], "--point=CEM.horizn = 3"], "horizon"),
+        (["RUN", POINTS[0], "--point=CEM.iterations = -3"], "CEM.iterations"),
+        (
+            ["RUN", POINTS[0], "--point=PlanetPolicy.planner = @MPPI(); MPPI.elites = 0"],
+            "MPPI.elites",
+        ),
+        (["RUN", POINTS[0], "--point=train.seed = 3"], "train.seed"),
         (["RUN", "--episodes=0"], "--episodes"),
         (["RUN", "--point=;"], "--point"),
         (["RUN", "--checkpoint=9"], "checkpoint 9"),
