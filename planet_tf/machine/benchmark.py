@@ -51,7 +51,7 @@ class ActSeconds(NamedTuple):
     Attributes:
       update: an optimizer step.
       decision: of the policy that is evaluated and exported.
-      collecting: a decision of the policy that collects.
+      collecting: a decision of the policy that collects; the same unless its planner differs.
       step: an agent step with its observation.
     """
 
@@ -200,7 +200,10 @@ def act_seconds(run: Run, repeats: int) -> ActSeconds:
 
     action = np.zeros(env.action_spec().shape, np.float32)
     step = median_seconds(lambda: env.step(action), 10 * repeats)
-    return ActSeconds(update, decide(run.policy), decide(run.collect_policy), step)
+    decision = collecting = decide(run.policy)
+    if run.agent.collect_policy.planner != run.agent.policy.planner:
+        collecting = decide(run.collect_policy)
+    return ActSeconds(update, decision, collecting, step)
 
 
 def _arithmetic(run: Run, settings: Settings, seconds: ActSeconds, rate: float) -> list[Part]:
@@ -208,7 +211,7 @@ def _arithmetic(run: Run, settings: Settings, seconds: ActSeconds, rate: float) 
     frames = settings.batch_size * settings.chunk_length
     parts = [_part("update", seconds.update, lambda: flops.update_flops(model, frames), rate)]
     decisions = {"decision": (agent.policy.planner, seconds.decision)}
-    if agent.collect_policy.planner != agent.policy.planner:
+    if seconds.collecting != seconds.decision:
         decisions["decision that collects"] = agent.collect_policy.planner, seconds.collecting
     for name, (planner, each) in decisions.items():
         count = functools.partial(_decision_flops, model, planner)

@@ -196,9 +196,9 @@ def _run(settings, root_dir: str | os.PathLike, gpu: bool, quick: bool) -> Itera
     if seconds:
         yield Finding("ok", f"{observed}/s", f"{1 / seconds.step:.0f}")
         yield Finding("ok", "update", f"{seconds.update:.3g} s")
-        text = (
-            f"{1000 * seconds.decision:.3g} ms; while collecting {1000 * seconds.collecting:.3g} ms"
-        )
+        text = f"{1000 * seconds.decision:.3g} ms"
+        if seconds.collecting != seconds.decision:
+            text += f"; {1000 * seconds.collecting:.3g} ms while collecting"
         yield Finding("ok", "decision", text)
         total = counts.seconds(needs.agent_steps, seconds)
         yield _time(" and ".join(names), settings, total, gpu)

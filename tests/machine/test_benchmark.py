@@ -51,6 +51,16 @@ def test_custom_network_is_timed_but_not_counted(agent, monkeypatch):
     assert [(part.seconds, part.gflop) for part in parts] == [(1, None), (2, None), (3, None)]
 
 
+def test_the_collecting_planner_is_timed_apart_if_it_differs(agent):
+    run, parts = types.SimpleNamespace(agent=agent), {}
+    for collecting in (2.0, 0.5):
+        seconds = benchmark.ActSeconds(1.0, 2.0, collecting, 3.0)
+        found = benchmark._arithmetic(run, Settings(), seconds, rate=1.0)
+        parts[collecting] = {part.name: part.seconds for part in found}
+    assert "decision that collects" not in parts[2.0]
+    assert parts[0.5]["decision that collects"] == 0.5 and parts[0.5]["decision"] == 2.0
+
+
 def test_median_ignores_the_first_call(monkeypatch):
     clock = iter([0, 100, 200, 203, 300, 301, 400, 402])  # the calls take 100, 3, 1 and 2
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: next(clock))

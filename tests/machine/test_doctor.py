@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import re
 import sys
 
 import pytest
@@ -50,8 +49,7 @@ def test_report_of_a_run(backends, tmp_path):
     assert "6 episodes" in found["disk"] and str(root_dir) in found["disk"]
     assert int(found["frames/s"]) > 0
     assert float(found["update"].removesuffix(" s")) > 0
-    one, other = re.findall(r"[\d.]+(?= ms)", found["decision"])
-    assert float(one) > 0 and float(other) > 0
+    assert float(found["decision"].removesuffix(" ms")) > 0
     assert "dot_goal" in found["time"] and "4 episodes" in found["time"]
     assert not list(tmp_path.iterdir())
 
