@@ -71,7 +71,9 @@ class CEM(planner.Planner):
         if self.warm_start:
             mean = planner.shift(state["mean"])
         else:
-            mean = planner.zeros(seeds, self.horizon, action_size)
+            rows = seeds.seeds.shape[0] or tf.shape(seeds.seeds)[0]
+            mean = tf.zeros(tf.stack([rows, self.horizon, action_size]))
+            mean = tf.ensure_shape(mean, [seeds.seeds.shape[0], self.horizon, action_size])
         return mean, self.std * tf.ones_like(mean)
 
     def sample(self, mean: tf.Tensor, std: tf.Tensor, seeds: RowSeeds) -> tf.Tensor:

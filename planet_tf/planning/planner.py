@@ -63,12 +63,6 @@ def clip(actions: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.math.is_nan(actions), actions, tf.clip_by_value(actions, -1.0, 1.0))
 
 
-def zeros(seeds: RowSeeds, *shape: int) -> tf.Tensor:
-    """Returns zeros, float32 [B, *shape]."""
-    rows = seeds.seeds.shape[0] or tf.shape(seeds.seeds)[0]
-    return tf.ensure_shape(tf.zeros(tf.stack([rows, *shape])), [seeds.seeds.shape[0], *shape])
-
-
 def shift(actions: tf.Tensor) -> tf.Tensor:
     """Moves plans of the last decision, [..., H, A], one step ahead; the new last action is 0."""
     return tf.concat([actions[..., 1:, :], tf.zeros_like(actions[..., :1, :])], -2)
