@@ -148,13 +148,13 @@ def draw(
     Raises:
       ConfigError: if matplotlib is missing, or the figure cannot be written.
     """
-    path = canvas.check_path(path)
-    from matplotlib import ticker
-
+    path = storage.expand(path)
     families: dict[str, list[Summary]] = {}
     for summary in summaries:
         families.setdefault(summary.row.kind, []).append(summary)
     with canvas.one_panel(path) as panel:
+        from matplotlib import ticker
+
         for index, (family, group) in enumerate(families.items()):
             x, y = [each.ms for each in group], [each.mean for each in group]
             bars = np.nan_to_num([each.error for each in group])
