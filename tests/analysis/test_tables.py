@@ -106,11 +106,3 @@ def test_csvs_that_cannot_be_written_are_named(tmp_path):
 def test_reading_and_drawing_import_no_tensorflow(python):
     code = "import sys, planet_tf.cli.plot; print('tensorflow' in sys.modules)"
     assert python("-c", code).stdout == "False\n"
-
-
-def test_results_of_the_repository_are_readable(root):
-    files = [f for f in (root / "results").rglob("*.csv") if f.parent.name != "planners"]
-    assert files
-    for file in files:
-        for curve in tables.read(file):
-            assert np.all(np.diff(curve.columns["minutes"]) >= 0)

@@ -129,7 +129,7 @@ def test_one_graph_plans_any_number_of_rows(name):
     assert set(three.state) == set(planner.state_spec(A))
 
 
-def test_one_iteration_without_finite_scores_leaves_no_plan(name, variant):
+def test_a_row_without_finite_scores_has_no_plan(name, variant):
     planner = SMALL[name]
 
     def run(bad):
