@@ -84,10 +84,11 @@ def test_candidates_may_share_the_noise_of_their_row(ask):
     np.testing.assert_array_equal(noise[:, 0], expected)
 
 
-def test_a_score_is_the_imagined_return_of_each_candidate():
+@pytest.mark.parametrize("parts", [1, 3, J + 1])
+def test_a_score_is_the_imagined_return_of_each_candidate(parts):
     gin.parse_config("RSSMCell.deter_size = 5\nRSSMCell.stoch_size = 4\nRewardHead.units = 6")
     model = WorldModel(A, None, 3)
-    score = ImaginedReturn().score_from(model, STATE, POSTERIOR)
+    score = ImaginedReturn(parts=parts).score_from(model, STATE, POSTERIOR)
     scores = score(CANDIDATES, SEEDS)
     assert scores.shape == (B, J) and np.std(scores) > 1e-3
     noise = SEEDS.split(2)[0].normal([J, H, S])
