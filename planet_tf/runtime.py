@@ -54,8 +54,13 @@ def choose_device(device: str = "auto") -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
-def compiles(jit_compile: bool | None) -> bool:
-    """Whether to compile with XLA; None: on a GPU."""
+def has_gpu() -> bool:
+    """Whether TensorFlow uses a GPU."""
     import tensorflow as tf
 
-    return bool(tf.config.list_logical_devices("GPU")) if jit_compile is None else jit_compile
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def compiles(jit_compile: bool | None) -> bool:
+    """Whether to compile policies with XLA; None: on a GPU."""
+    return has_gpu() if jit_compile is None else jit_compile

@@ -135,7 +135,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         options = tf.data.Options()
         options.autotune.enabled = False
         dataset = dataset.with_options(options)
-        if runtime.compiles(None):
+        if runtime.has_gpu():
             return dataset.apply(tf.data.experimental.prefetch_to_device("/gpu:0", 2))
         return dataset.prefetch(1)
 

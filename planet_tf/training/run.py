@@ -89,10 +89,14 @@ class Run:
         parts.callback(self.tasks.close)
         self.tasks.check_chunk_length(settings.chunk_length)
         self.identity = {"seed": settings.seed, **self.tasks.identity()}
-        jit_compile = runtime.compiles(settings.jit_compile)
-        self.agent = building.make_agent(self.identity, jit_compile)
+        compiles_policies = runtime.compiles(settings.jit_compile)
+        self.agent = building.make_agent(self.identity, compiles_policies)
         self.learner = Learner(
-            self.agent, self._seeds, settings.batch_size, settings.chunk_length, jit_compile
+            self.agent,
+            self._seeds,
+            settings.batch_size,
+            settings.chunk_length,
+            jit_compile=bool(settings.jit_compile),
         )
         self._make_policies()
 

@@ -1,5 +1,6 @@
 """A run: what its acts leave, how it is resumed, and what ends it."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -383,3 +384,24 @@ def test_episodes_that_are_all_too_short_name_the_setting(light, tmp_path):
         assert error.value.setting == "train.chunk_length"
     light(tmp_path, train__chunk_length=4)
     assert len(episodes(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "policies", "updates"),
+    [(None, True, False), (True, True, True), (False, False, False)],
+)
+def test_on_a_gpu_xla_compiles_policies_alone_unless_set(
+    tmp_path, tiny, monkeypatch, setting, policies, updates
+):
+    compiled = []
+
+    def make_learner(*_, jit_compile):
+        compiled.append(jit_compile)
+        raise errors.ConfigError("enough")
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    monkeypatch.setattr(runs.building, "make_agent", lambda _, jit: compiled.append(jit))
+    monkeypatch.setattr(runs, "Learner", make_learner)
+    with pytest.raises(errors.ConfigError, match="enough"):
+        runs.Run(tmp_path / "run", dataclasses.replace(Settings(), jit_compile=setting))
+    assert compiled == [policies, updates]
