@@ -31,7 +31,6 @@ NEEDS = estimates.Needs(
     parameters=1_000_000,
     process_bytes=50_000,
     held_bytes=0,
-    seconds=None,
 )
 
 

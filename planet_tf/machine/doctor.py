@@ -182,7 +182,7 @@ def _run(settings, root_dir: str | os.PathLike, gpu: bool, quick: bool) -> Itera
     try:
         with benchmark.fresh_run(settings.jit_compile) as (run, _):
             seconds = None if quick else benchmark.act_seconds(run, _TIMINGS)
-            needs = estimates.measured(run, seconds)
+            needs = estimates.measured(run)
             observed = "frames" if "image" in run.tasks.env.observation_spec() else "steps"
             names = run.tasks.names
     except (errors.ConfigError, errors.Interrupted):

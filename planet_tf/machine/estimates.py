@@ -32,7 +32,6 @@ class Needs(NamedTuple):
     parameters: int
     process_bytes: int  # of memory, at most, with next to no episodes
     held_bytes: int  # of memory, by the process that measured
-    seconds: ActSeconds | None
 
 
 class DryRun:
@@ -89,7 +88,7 @@ class DryRun:
         return self.updates * seconds.update + agent_steps * acting
 
 
-def measured(run: Run, seconds: ActSeconds | None = None) -> Needs:
+def measured(run: Run) -> Needs:
     """Measures a run, from `benchmark.fresh_run`, that has an episode of each task."""
     status = pathlib.Path("/proc/self/status").read_text()
     files = list((run.directory.root / "episodes" / "train").glob("*.npz"))
@@ -105,7 +104,6 @@ def measured(run: Run, seconds: ActSeconds | None = None) -> Needs:
         parameters=sum(weight.shape.num_elements() for weight in weights),
         process_bytes=kernel_bytes(status, "VmHWM"),
         held_bytes=kernel_bytes(status, "VmRSS"),
-        seconds=seconds,
     )
 
 

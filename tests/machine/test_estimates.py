@@ -95,7 +95,7 @@ def test_run_is_measured(tiny):
         (checkpoint,) = (run.directory.root / "checkpoints").glob("*.data-*")
         # Parameters and Adam's two moments of them, float32; counters and names.
         assert 0 < checkpoint.stat().st_size - 3 * 4 * needs.parameters < 50_000
-    assert needs.agent_steps == 50 and needs.picture_bytes == 30_000 and needs.seconds is None
+    assert needs.agent_steps == 50 and needs.picture_bytes == 30_000
     # Image, action [2], reward, discount, is_first.
     assert needs.frame_bytes == 64 * 64 * 3 + 8 + 4 + 4 + 1 + 5 * 300
     assert 1e8 < needs.held_bytes <= needs.process_bytes < 1e11
