@@ -98,6 +98,19 @@ def test_a_score_is_the_imagined_return_of_each_candidate(parts):
         np.testing.assert_allclose(scores[row], expected, atol=1e-5)
 
 
+def test_parts_are_imagined_one_by_one(monkeypatch):
+    rows = []
+
+    def imagined_return(self, state, action, noise):
+        rows.append({len(value) for value in (*state.values(), action, noise)})
+        return tf.reduce_sum(action, [1, 2])
+
+    monkeypatch.setattr(Model, "imagined_return", imagined_return)
+    scores = ImaginedReturn(parts=3).score_from(Model(), STATE, POSTERIOR)(CANDIDATES, SEEDS)
+    assert rows == [{B * 16}, {B * 17}, {B * 17}]
+    np.testing.assert_allclose(scores, tf.reduce_sum(CANDIDATES, [2, 3]), atol=1e-6)
+
+
 def test_a_plan_avoids_an_end_that_the_model_foresees():
     """Going right pays more at once, but ends the episode."""
     gin.parse_config("WorldModel.continuation_scale = 1.0")
