@@ -33,7 +33,7 @@ class Settings:
         of the paper).
       device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
       jit_compile: compiles updates and policies with XLA; None: policies alone, on a GPU, where
-        compiling an update takes a minute and has not made it faster.
+        compiling an update takes a minute, for no gain that was measured.
 
     Raises:
       ConfigError: if there would be nothing to learn.
