@@ -1,6 +1,5 @@
 """Return against planning time: measured planners as a CSV, a table and a figure."""
 
-import csv
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planet_tf import errors, storage
+from planet_tf import storage
 from planet_tf.analysis import canvas
 
 
@@ -64,43 +63,6 @@ class Summary(NamedTuple):
     error: float
     ms: float
     best: bool
-
-
-def read(path: str | os.PathLike) -> list[Row]:
-    """Reads a CSV; a missing file has no rows.
-
-    Raises:
-      ConfigError: if it holds something else.
-    """
-    path = storage.expand(path)
-    if not path.exists():
-        return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != Row._fields:
-                raise ValueError(f"its columns are not {','.join(Row._fields)}")
-            return [_row(cells) for cells in reader]
-    except (OSError, ValueError, TypeError) as error:
-        raise errors.ConfigError(
-            f"{path} holds no measured planners, or a last line that was cut off: {error}",
-            "remove that line, or name another file with --out",
-        ) from error
-
-
-def _row(cells: dict[str, str]) -> Row:
-    kinds = {"updates": int, "seed": int, "episode": int, "score": float, "ms": float}
-    return Row(**{name: kinds.get(name, str)(cell) for name, cell in cells.items()})  # type: ignore[arg-type]
-
-
-def append(path: str | os.PathLike, row: Row) -> None:
-    """Adds a row to a CSV, which is created if it is missing."""
-    path = storage.expand(path)
-    with storage.writing(path), path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not file.tell():
-            writer.writerow(Row._fields)
-        writer.writerow(row._replace(score=round(row.score, 3), ms=round(row.ms, 3)))
 
 
 def summarize(rows: Iterable[Row]) -> list[Summary]:

@@ -15,6 +15,7 @@ COMMANDS = {
     "plot": "draw learning curves, write tables of results",
     "export": "export a run's policy as a SavedModel",
     "planners": "measure return against milliseconds: planners of many kinds and sizes",
+    "fit": "compare settings: fit models to a run's episodes, measure their predictions",
     "bench": "time updates, decisions, frames and batches",
     "doctor": "check this machine, and estimate what a run needs",
 }

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from planet_tf import errors, storage
+from planet_tf import storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = (
@@ -46,23 +46,22 @@ def run(flags: argparse.Namespace) -> None:
     """Measures what the CSV lacks, then prints the table and draws the figure."""
     import tqdm
 
-    from planet_tf.analysis import canvas, dial
-    from planet_tf.machine import planners
+    from planet_tf.analysis import canvas, dial, rows
+    from planet_tf.machine import planners, points
     from planet_tf.training import loading
 
     canvas.check_path(flags.out)
     path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
-    points = [planners.custom_point(text) for text in flags.point]
-    rows, subject = dial.read(out), planners.subject(path, flags.checkpoint)
-    _check_same(out, rows, policy=path, updates=subject.updates, seed=flags.seed)
-    points = points or planners.default_points(subject.horizon)
-    points = [point._replace(bindings=(*flags.gin_bindings, *point.bindings)) for point in points]
-    for point in points:
+    asked = [points.parse(text) for text in flags.point]
+    found, subject = rows.read(out, dial.Row, "planners"), planners.subject(path, flags.checkpoint)
+    rows.check_same(out, found, policy=path, updates=subject.updates, seed=flags.seed)
+    asked = asked or planners.default_points(subject.horizon)
+    asked = [point._replace(bindings=(*flags.gin_bindings, *point.bindings)) for point in asked]
+    for point in asked:
         loading.check_bindings(path, point.bindings)
-    done = {(row.flags, row.episode) for row in rows}
+    done = {(row.flags, row.episode) for row in found}
     left = {
-        point: [n for n in range(flags.episodes) if (point.flags, n) not in done]
-        for point in points
+        point: [n for n in range(flags.episodes) if (point.flags, n) not in done] for point in asked
     }
     with tqdm.tqdm(total=sum(map(len, left.values())), unit="episode", disable=None) as bar:
         for point, numbers in left.items():
@@ -78,21 +77,11 @@ def run(flags: argparse.Namespace) -> None:
                 flags.checkpoint,
                 report=lambda line: tqdm.tqdm.write(line, file=sys.stderr),
             ):
-                _check_same(out, rows, updates=row.updates, task=row.task)
-                dial.append(out, row)
-                rows.append(row)
+                rows.check_same(out, found, updates=row.updates, task=row.task)
+                rows.append(out, row)
+                found.append(row)
                 bar.update()
-    found = dial.summarize(rows)
-    print(dial.table(found))
-    for file in [out, *dial.draw(found, flags.out, path)]:
+    summaries = dial.summarize(found)
+    print(dial.table(summaries))
+    for file in [out, *dial.draw(summaries, flags.out, path)]:
         print(file)
-
-
-def _check_same(out, rows, **values) -> None:
-    """Raises ConfigError if the CSV holds episodes of another model, task or other starts."""
-    for name, value in values.items():
-        if rows and getattr(rows[0], name) != value:
-            raise errors.ConfigError(
-                f"{out} holds episodes of {name} {getattr(rows[0], name)}, not {value}",
-                "name another file with --out",
-            )

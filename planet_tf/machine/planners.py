@@ -5,33 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from planet_tf import errors, training
+from planet_tf import training
 from planet_tf.analysis.dial import Row
 from planet_tf.experience.timing import TimedPolicy
-
-
-class Point(NamedTuple):
-    """A planner to measure: its name in tables, and the gin bindings that set it."""
-
-    name: str
-    bindings: tuple[str, ...]
-
-    @property
-    def flags(self) -> str:
-        """The bindings in one line."""
-        return "; ".join(self.bindings)
-
-
-def custom_point(text: str) -> Point:
-    """Returns the point of bindings that a user has written, separated by semicolons.
-
-    Raises:
-      ConfigError: if there is none.
-    """
-    bindings = tuple(filter(None, (part.strip() for part in text.split(";"))))
-    if not bindings:
-        raise errors.ConfigError("--point needs bindings, such as 'CEM.candidates = 50'")
-    return Point("; ".join(bindings), bindings)
+from planet_tf.machine.points import Point
 
 
 def default_points(horizon: int) -> list[Point]:

@@ -4,7 +4,8 @@ import os
 
 from planet_tf import errors, runtime
 from planet_tf.training import interrupts, loop, run
-from planet_tf.training.loading import load, load_agent, load_policy
+from planet_tf.training.exported import load_policy
+from planet_tf.training.loading import load, load_agent
 from planet_tf.training.settings import Settings
 
 

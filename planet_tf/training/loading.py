@@ -1,15 +1,14 @@
 """Loads what training left: a run's directory, or an exported policy alone."""
 
 import functools
-import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import gin
-from tf_agents.policies import py_policy, py_tf_eager_policy
+from tf_agents.policies import py_policy
 
 from planet_tf import config, environments, errors, runtime, storage
 from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy
@@ -17,7 +16,7 @@ from planet_tf.environments import actions
 from planet_tf.experience import Collector
 from planet_tf.planning import CEM
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import building, run_directory
+from planet_tf.training import building, exported, run_directory
 from planet_tf.training.checkpoints import Checkpoints
 from planet_tf.training.settings import Settings
 
@@ -34,16 +33,16 @@ class LoadedAgent(NamedTuple):
         return int(self.agent.train_step_counter)
 
 
-def _refuse_bindings_of_training(bindings: Sequence[str]) -> None:
+def _refuse_bindings_of_training(bindings: Sequence[str], used: Collection[str]) -> None:
     """Raises ConfigError for settings that a trained agent cannot change, or has no use for."""
     for name in config.settings("\n".join(bindings)):
         setting = name.split("/")[-1]
         if setting == "load_environment.observations" or (
-            config.owner(setting) == "train" and not setting.endswith((".device", ".jit_compile"))
+            config.owner(setting) == "train" and setting.split(".")[-1] not in used
         ):
             raise errors.ConfigError(
                 f"{setting} has no effect on a run that is already trained",
-                "for another task use --task",
+                f"of train only {', '.join(used)} can differ",
                 setting,
             )
 
@@ -74,21 +73,16 @@ def load_agent(
         bindings.
     """
     root = storage.tensorflow_path(root_dir)
-    identity = run_directory.read_identity(root)
-    if _is_policy(root) and not (root / "config.gin").is_file():
-        raise _without_settings(root)
-    if not (root / "config.gin").is_file() or "action_size" not in identity:
-        raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
-    if number is not None and _is_policy(root):
+    if number is not None and exported.is_policy(root):
         raise errors.ConfigError(f"{root} is not a run: it has no checkpoint {number}")
-    _parse(root, bindings)
+    identity = parse(root, bindings)
     with errors.as_config_errors():
         settings = Settings()
         # A run that was trained on a GPU may be looked at without one.
         runtime.choose_device("cpu" if settings.device == "cpu" else "auto")
         agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
-        if _is_policy(root):
-            _restore_exported(agent, root)
+        if exported.is_policy(root):
+            exported.restore(agent, root)
         elif Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
             raise errors.ConfigError(f"{root} has no checkpoint yet; one follows every collection")
     return LoadedAgent(agent, identity)
@@ -100,47 +94,39 @@ def check_bindings(root_dir: str | os.PathLike, bindings: Sequence[str]) -> None
     Raises:
       ConfigError: if they cannot be used.
     """
-    _parse(storage.tensorflow_path(root_dir), bindings)
+    parse(storage.tensorflow_path(root_dir), bindings)
     with errors.as_config_errors():
         if config.value_of(PlanetPolicy, "planner") is None:
             CEM()
 
 
-def _parse(root: pathlib.Path, bindings: Sequence[str]) -> None:
-    """Replaces all gin settings by those of a directory's config.gin and some bindings."""
-    _refuse_bindings_of_training(bindings)
+def parse(
+    root: pathlib.Path,
+    bindings: Sequence[str],
+    used: Collection[str] = ("device", "jit_compile"),
+) -> dict:
+    """Replaces all gin settings by those of a run or of an exported policy, and some bindings.
+
+    Args:
+      root: the directory, with run.json and config.gin.
+      bindings: settings that differ.
+      used: settings of `train` that may be among them.
+
+    Returns:
+      the run's identity; see `Run.identity`.
+
+    Raises:
+      ConfigError: if the directory holds neither, or a binding cannot be used.
+    """
+    identity = run_directory.read_identity(root)
+    if exported.is_policy(root) and not (root / "config.gin").is_file():
+        raise _without_settings(root)
+    if not (root / "config.gin").is_file() or "action_size" not in identity:
+        raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
+    _refuse_bindings_of_training(bindings, used)
     gin.clear_config()
     config.parse([root / "config.gin"], bindings)
-
-
-def _is_policy(path: pathlib.Path) -> bool:
-    return (path / "saved_model.pb").is_file()
-
-
-def _restore_exported(agent: PlanetAgent, path: pathlib.Path) -> None:
-    """Gives an agent the parameters of an exported policy."""
-    policy = _load_saved_model(path)
-    values = [value for value in policy.variables() if value.dtype.is_floating]  # not the counter
-    pairs = _paired(agent.world_model, values)
-    if any(one is None or other is None or one.shape != other.shape for one, other in pairs):
-        raise errors.ConfigError(f"{path}: its parameters do not fit its config.gin")
-    for variable, value in pairs:
-        variable.assign(value)
-    agent.train_step_counter.assign(policy.get_train_step())
-
-
-def _paired(model, values) -> list[tuple]:
-    """Pairs a model's variables with those of an exported one, or with None.
-
-    By their names, which survive a change of their order between versions; by their order if names
-    are missing or not unique, as in custom networks.
-    """
-    cell = f"{model.cell.name}/"  # whether names have it depends on the first call
-    ours = {variable.name.removeprefix(cell): variable for variable in model.variables}
-    theirs = {value.name.removeprefix(cell): value for value in values}
-    if ours.keys() == theirs.keys() and len(ours) == len(model.variables) == len(values):
-        return [(variable, theirs[name]) for name, variable in ours.items()]
-    return list(itertools.zip_longest(model.variables, values))
+    return identity
 
 
 def load(
@@ -167,9 +153,9 @@ def load(
       ConfigError: if there is nothing to load, or the environment does not fit.
     """
     path = storage.tensorflow_path(path)
-    if not (path / "config.gin").is_file() or (_is_policy(path) and not bindings):
+    if not (path / "config.gin").is_file() or (exported.is_policy(path) and not bindings):
         _refuse_for_policies(path, number, bindings)
-        policy, agent, changed = load_policy(path), None, {}
+        policy, agent, changed = exported.load_policy(path), None, {}
         identity, updates = run_directory.read_identity(path), int(policy.get_train_step())
     else:
         agent, identity = loaded = load_agent(path, number, bindings)
@@ -200,25 +186,6 @@ def _without_settings(path: pathlib.Path) -> errors.ConfigError:
         f"{path} was exported without its settings (config.gin): they are fixed",
         "export it again from its run with planet-tf export",
     )
-
-
-def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPyTFEagerPolicy:
-    """Loads an exported policy as a TF-Agents PyPolicy.
-
-    Raises:
-      ConfigError: if the directory holds none.
-    """
-    path = storage.tensorflow_path(directory)
-    if not (path / "saved_model.pb").is_file() or not (path / "policy_specs.pbtxt").is_file():
-        raise errors.ConfigError(
-            f"{path} holds neither a run (config.gin) nor an exported policy (saved_model.pb)"
-        )
-    runtime.choose_device()
-    return _load_saved_model(path)
-
-
-def _load_saved_model(path: pathlib.Path) -> py_tf_eager_policy.SavedModelPyTFEagerPolicy:
-    return py_tf_eager_policy.SavedModelPyTFEagerPolicy(os.fspath(path), load_specs_from_pbtxt=True)
 
 
 def _chosen(task: str | None, tasks: dict, path: pathlib.Path) -> str:

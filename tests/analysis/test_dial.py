@@ -1,9 +1,7 @@
-"""The dial: its CSV, means and standard errors, the Pareto front, table and figure."""
+"""The dial: means and standard errors, the Pareto front, table and figure."""
 
 import numpy as np
-import pytest
 
-from planet_tf import errors
 from planet_tf.analysis import dial
 
 
@@ -12,27 +10,6 @@ def row(planner="CEM 50 x 2", episode=0, score=100.0, ms=10.0, **changes):
     kind, flags = planner.split()[0], f"flags of {planner}"
     base = dial.Row(*model, kind, planner, flags, 100, 12, "float32", episode, score, ms)
     return base._replace(**changes)
-
-
-def test_rows_are_read_back(tmp_path):
-    path = tmp_path / "x.csv"
-    assert dial.read(path) == []
-    rows = [row(), row("yours", 1, evaluations="", horizon="")]
-    for each in rows:
-        dial.append(path, each)
-    assert dial.read(path) == [each._replace(**texts(each)) for each in rows]
-    assert path.read_text().splitlines()[0] == ",".join(dial.Row._fields)
-
-
-def texts(each):
-    return {"evaluations": str(each.evaluations), "horizon": str(each.horizon)}
-
-
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", ",".join(dial.Row._fields) + "\nx,dot_goal,7,0\n"])
-def test_another_file_is_refused(tmp_path, text):
-    (tmp_path / "x.csv").write_text(text)
-    with pytest.raises(errors.ConfigError, match=r"x\.csv"):
-        dial.read(tmp_path / "x.csv")
 
 
 def test_means_errors_and_the_front():

@@ -3,7 +3,7 @@
 import pytest
 
 from planet_tf import training
-from planet_tf.analysis import dial
+from planet_tf.analysis import dial, rows
 from planet_tf.machine import planners
 
 POINTS = [
@@ -18,12 +18,12 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     flags = [toy_run / "policy", *POINTS, f"--out={tmp_path / 'x.png'}"]
     status, out, err = command("planners", *flags, "--episodes=1")
     assert status == 0, err
-    rows = dial.read(tmp_path / "x.csv")
-    assert [row.evaluations for row in rows] == ["12", str(20 + 16 + 2 * 1 + 1), "20"]
-    assert {row.horizon for row in rows} == {"4"} and {row.episode for row in rows} == {0}
-    assert [row.precision for row in rows] == ["float32", "float32", "mixed_bfloat16"]
-    assert {(row.kind, row.task) for row in rows} == {("CEM", "dot_goal"), ("ICEM", "dot_goal")}
-    assert all(row.updates == 6 and row.ms > 0 and 0 < row.score < 50 for row in rows)
+    found = rows.read(tmp_path / "x.csv", dial.Row, "planners")
+    assert [row.evaluations for row in found] == ["12", str(20 + 16 + 2 * 1 + 1), "20"]
+    assert {row.horizon for row in found} == {"4"} and {row.episode for row in found} == {0}
+    assert [row.precision for row in found] == ["float32", "float32", "mixed_bfloat16"]
+    assert {(row.kind, row.task) for row in found} == {("CEM", "dot_goal"), ("ICEM", "dot_goal")}
+    assert all(row.updates == 6 and row.ms > 0 and 0 < row.score < 50 for row in found)
     assert "CEM.candidates = 6; CEM.elites = 2" in out and str(tmp_path / "x.svg") in out
     # One more episode of each: the first ones are not repeated.
     asked = []
@@ -36,12 +36,13 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     monkeypatch.setattr(planners, "measure", note)
     status, out, err = command("planners", *flags[:-3], flags[-1], "--episodes=2")
     assert status == 0, err
-    assert asked == [[1]] and len(dial.read(tmp_path / "x.csv")) == 4
+    assert asked == [[1]]
+    assert len(rows.read(tmp_path / "x.csv", dial.Row, "planners")) == 4
     # Another model's or other starts do not join them.
     status, _, err = command("planners", *flags, "--seed=1", "--episodes=1")
-    assert status == 2 and "holds episodes of seed 0, not 1" in err
+    assert status == 2 and "holds measurements of seed 0, not 1" in err
     status, _, err = command("planners", toy_run, *flags[1:], "--episodes=1")
-    assert status == 2 and "holds episodes of policy" in err
+    assert status == 2 and "holds measurements of policy" in err
 
 
 def test_the_usual_points_fit_the_policys_horizon(toy_run):

@@ -12,7 +12,7 @@ import tensorflow as tf
 from planet_tf import errors, training
 from planet_tf.environments import rendering
 from planet_tf.experience import run_episodes
-from planet_tf.training import building, loading
+from planet_tf.training import building, exported
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def loaded_policy(toy_run):
 @pytest.fixture
 def policy(toy_run, loaded_policy, tmp_path, monkeypatch):
     """A copy of the toy's exported policy; returns its path after changes to its run.json."""
-    monkeypatch.setattr(loading, "load_policy", lambda path: loaded_policy)  # once: it takes time
+    monkeypatch.setattr(exported, "load_policy", lambda path: loaded_policy)  # once: it takes time
     path = shutil.copytree(toy_run / "policy", tmp_path / "policy")
 
     def change(**changes):
@@ -155,11 +155,11 @@ def test_parameters_are_paired_by_name_or_else_by_order(agent, named):
     values = [tf.Variable(v + 1, name=v.name[:-2] if named else "Variable") for v in variables]
     if named:
         values.reverse()
-    pairs = loading._paired(agent.world_model, values)
+    pairs = exported._paired(agent.world_model, values)
     assert len(pairs) == len(variables)
     for variable, value in pairs:
         np.testing.assert_array_equal(variable + 1, value)
-    assert loading._paired(agent.world_model, values[:-1])[-1][1] is None
+    assert exported._paired(agent.world_model, values[:-1])[-1][1] is None
 
 
 def test_a_policy_that_does_not_fit_its_settings_is_refused(toy_run):

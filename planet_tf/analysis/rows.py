@@ -1,0 +1,64 @@
+"""Measurements as rows of a CSV: named tuples of numbers and texts, added one at a time."""
+
+import csv
+import os
+from typing import Any, NamedTuple, TypeVar
+
+from planet_tf import errors, storage
+
+R = TypeVar("R", bound=NamedTuple)
+
+
+def read(path: str | os.PathLike, kind: type[R], what: str) -> list[R]:
+    """Reads a CSV; a missing file has no rows.
+
+    Args:
+      path: the file.
+      kind: a NamedTuple; columns of type int and float become numbers, all others stay texts.
+      what: the rows hold, for the error.
+
+    Raises:
+      ConfigError: if the file holds something else.
+    """
+    path = storage.expand(path)
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != kind._fields:
+                raise ValueError(f"its columns are not {','.join(kind._fields)}")
+            return [_row(kind, cells) for cells in reader]
+    except (OSError, ValueError, TypeError) as error:
+        raise errors.ConfigError(
+            f"{path} holds no {what}, or a last line that was cut off: {error}",
+            "remove that line, or name another file with --out",
+        ) from error
+
+
+def _row(kind: type[R], cells: dict[str, str]) -> R:
+    if None in cells.values():
+        raise ValueError("a row is too short")
+    types = {name: t if t in (int, float) else str for name, t in kind.__annotations__.items()}
+    values: dict[str, Any] = {name: types[name](cell) for name, cell in cells.items()}
+    return kind(**values)  # type: ignore[call-overload]
+
+
+def append(path: str | os.PathLike, row: NamedTuple) -> None:
+    """Adds a row to a CSV, which is created if it is missing; floats have three decimals."""
+    path = storage.expand(path)
+    with storage.writing(path), path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if not file.tell():
+            writer.writerow(row._fields)
+        writer.writerow(round(value, 3) if isinstance(value, float) else value for value in row)
+
+
+def check_same(path: str | os.PathLike, rows: list, **values) -> None:
+    """Raises ConfigError if the first row of a file has other values than these."""
+    for name, value in values.items():
+        if rows and getattr(rows[0], name) != value:
+            raise errors.ConfigError(
+                f"{path} holds measurements of {name} {getattr(rows[0], name)}, not {value}",
+                "name another file with --out",
+            )

@@ -1,0 +1,177 @@
+"""Fits fresh models to a run's episodes, and measures how far ahead they predict."""
+
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from planet_tf import errors, runtime, storage
+from planet_tf.analysis.fits import AHEAD, Row
+from planet_tf.analysis.predictions import windows
+from planet_tf.experience import ReplayBuffer
+from planet_tf.experience.episode import Episode
+from planet_tf.machine.points import Point
+from planet_tf.models import WorldModel, open_loop
+from planet_tf.seeds import RunSeeds
+from planet_tf.training import building, loading
+from planet_tf.training.learner import Learner
+from planet_tf.training.settings import Settings
+
+HELD_OUT = 5
+"""One of so many episodes is predicted instead of fitted."""
+_WARM_UP = 20  # updates that are not timed
+
+
+def check(root: str | os.PathLike, point: Point) -> None:
+    """Raises ConfigError if a point's bindings cannot be used; nothing is computed."""
+    _parse(root, point)
+
+
+def measure(
+    root: str | os.PathLike,
+    point: Point,
+    updates: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Row:
+    """Fits a model with fresh weights to 4 of 5 of a run's episodes, and predicts the others.
+
+    Args:
+      root: the run's directory, which is only read.
+      point: settings that differ from the run's.
+      updates: optimizer steps.
+      seed: decides weights, batches and latent states.
+      progress: called with the number of steps taken.
+
+    Raises:
+      ConfigError: if there is no run, a setting cannot be used, or the episodes are too few or too
+        short.
+      NotFiniteError: if a loss is NaN or infinite.
+    """
+    identity = {**_parse(root, point), "seed": seed}
+    with errors.as_config_errors(), tempfile.TemporaryDirectory() as folder:
+        settings = Settings()
+        runtime.choose_device(settings.device)
+        agent = building.make_agent(identity, jit_compile=False)
+        fitted, heldout = _split(pathlib.Path(root), pathlib.Path(folder))
+        count = len(list(fitted.iterdir()))
+        replay = ReplayBuffer(agent.training_data_spec, fitted)
+        unseen = _long_episodes(ReplayBuffer(agent.training_data_spec, heldout))
+        learner = Learner(
+            agent,
+            RunSeeds(seed),
+            settings.batch_size,
+            settings.chunk_length,
+            jit_compile=bool(settings.jit_compile),
+        )
+        warm_up = min(_WARM_UP, updates - 1)
+        if warm_up:
+            learner.fit(replay, warm_up, progress)
+        start = time.perf_counter()
+        learner.fit(replay, updates - warm_up, lambda done: progress(warm_up + done))
+        speed = (updates - warm_up) / (time.perf_counter() - start)
+    task = identity["task"]
+    return Row(
+        os.fspath(root),
+        task if isinstance(task, str) else "+".join(task),
+        count,
+        updates,
+        seed,
+        point.flags,
+        speed,
+        **predicted(agent.world_model, unseen),
+    )
+
+
+def _parse(root: str | os.PathLike, point: Point) -> dict:
+    """Parses a run's settings and the point's; returns the run's identity."""
+    used = ("batch_size", "chunk_length", "device", "jit_compile")
+    return loading.parse(storage.tensorflow_path(root), point.bindings, used)
+
+
+def _split(root: pathlib.Path, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
+    """Links a run's episodes into two folders: those to fit, and the held-out ones."""
+    files = sorted((root / "episodes" / "train").glob("*.npz"))
+    if len(files) < HELD_OUT:
+        raise errors.ConfigError(f"{root} has {len(files)} episodes: a fit needs {HELD_OUT}")
+    parts = folder / "fitted", folder / "heldout"
+    for part in parts:
+        part.mkdir()
+    for number, file in enumerate(files):
+        (parts[number % HELD_OUT == HELD_OUT - 1] / file.name).symlink_to(file.absolute())
+    return parts
+
+
+def _long_episodes(heldout: ReplayBuffer) -> list[Episode]:
+    length = open_loop.CONTEXT + AHEAD[-1]
+    found = [
+        episode for _, episode in heldout.episodes_since(0) if len(episode["reward"]) >= length
+    ]
+    if not found:
+        raise errors.ConfigError(f"no held-out episode has the {length} frames of a prediction")
+    return found
+
+
+def predicted(model: WorldModel, episodes: list[Episode]) -> dict[str, float]:
+    """Measures open-loop predictions of episodes: the columns of `analysis.fits.Row` by name.
+
+    Args:
+      model: the world model.
+      episodes: each of at least `open_loop.CONTEXT` + `AHEAD[-1]` frames.
+    """
+    at = [open_loop.CONTEXT - 1 + step for step in AHEAD]
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def predict(chunks):
+        found = open_loop.predict(model, chunks, open_loop.CONTEXT, open_loop.SEED)
+        observation = chunks[model.reads]
+        # In the middle of the dequantisation noise, which nothing can predict.
+        middle = tf.fill([*tf.unstack(tf.shape(observation)[:2]), *model.input_shape], 0.5)
+        target = model.preprocess(observation, middle)
+        pairs = {
+            "reward": (found["reward"], chunks["reward"]),
+            "observation": (found["observation"], target),
+        }
+        at_steps = {key: [tf.gather(x, at, axis=1) for x in pair] for key, pair in pairs.items()}
+        return at_steps, found["kl"][:, : open_loop.CONTEXT]
+
+    sums, kls = {"reward": _Sums(), "observation": _Sums()}, []
+    for episode in episodes:
+        pairs, kl = predict(windows(episode, at[-1] + 1))
+        kls.append(float(tf.reduce_mean(kl)))
+        for key, (prediction, target) in pairs.items():
+            sums[key].add(prediction.numpy(), target.numpy())
+    shares = {key: each.explained() for key, each in sums.items()}
+    return {"kl": float(np.mean(kls))} | {
+        f"{key}_{step}": float(share[i])
+        for key, share in shares.items()
+        for i, step in enumerate(AHEAD)
+    }
+
+
+class _Sums:
+    """Sums over windows, from which the explained share of the variance is computed."""
+
+    def __init__(self):
+        self._count, self._off, self._sum, self._squares = 0, 0.0, 0.0, 0.0
+
+    def add(self, prediction: np.ndarray, target: np.ndarray) -> None:
+        """Adds windows, [N, steps, ...] each."""
+        target = target.astype(np.float64)
+        self._count += len(target)
+        self._off += _per_step(np.square(prediction - target).sum(0))
+        self._sum += target.sum(0)
+        self._squares += np.square(target).sum(0)
+
+    def explained(self) -> np.ndarray:
+        """Returns 1 - squared error / variance around the mean (of each pixel), per step."""
+        variance = _per_step(self._squares - np.square(self._sum) / self._count)
+        return 1.0 - self._off / np.maximum(variance, 1e-9)
+
+
+def _per_step(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1).sum(1)
