@@ -15,7 +15,7 @@ class Row(NamedTuple):
     Attributes:
       run: path of the run whose episodes are fitted.
       task: the run's.
-      episodes: fitted.
+      episodes: of the run that were used, one of five held out.
       updates: optimizer steps.
       seed: decides weights, batches and latent states.
       flags: gin bindings that differ from the run's, separated by '; '; '' for none.

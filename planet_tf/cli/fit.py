@@ -26,6 +26,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="settings to fit with, as gin bindings, next to the run's own; may be repeated",
     )
     parser.add_argument(
+        "--episodes",
+        type=common.WholeNumber(5),
+        metavar="N",
+        help="the run's first N: one of five is predicted, the others are fitted (default: all)",
+    )
+    parser.add_argument(
         "--updates", type=common.WholeNumber(1), default=2500, help="optimizer steps per fit"
     )
     parser.add_argument("--seeds", type=common.WholeNumber(1), default=1, help="fits per point")
@@ -50,7 +56,9 @@ def run(flags: argparse.Namespace) -> None:
     for point in asked:
         fits.check(flags.root_dir, point)
     found = rows.read(flags.out, tables.Row, "fits")
-    rows.check_same(flags.out, found, run=str(flags.root_dir), updates=flags.updates)
+    files = fits.episode_files(flags.root_dir, flags.episodes)
+    same = {"run": str(flags.root_dir), "updates": flags.updates, "episodes": len(files)}
+    rows.check_same(flags.out, found, **same)
     done = {(row.flags, row.seed) for row in found}
     seeds = range(flags.seed, flags.seed + flags.seeds)
     left = [(p, seed) for seed in seeds for p in asked if (p.flags, seed) not in done]
@@ -61,7 +69,7 @@ def run(flags: argparse.Namespace) -> None:
             def progress(done: int, before: int = number * flags.updates) -> None:
                 bar.update(before + done - bar.n)
 
-            row = fits.measure(flags.root_dir, point, flags.updates, seed, progress)
+            row = fits.measure(flags.root_dir, files, point, flags.updates, seed, progress)
             rows.append(flags.out, row)
             found.append(row)
             tqdm.tqdm.write(tables.table([row]).splitlines()[-1], file=sys.stderr)

@@ -4,7 +4,7 @@ import os
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -31,25 +31,39 @@ def check(root: str | os.PathLike, point: Point) -> None:
     _parse(root, point)
 
 
+def episode_files(root: str | os.PathLike, count: int | None = None) -> list[pathlib.Path]:
+    """Returns the files of a run's first `count` training episodes; None: of all.
+
+    Raises:
+      ConfigError: if it has not so many, or too few to hold some out.
+    """
+    files = sorted((storage.tensorflow_path(root) / "episodes" / "train").glob("*.npz"))
+    wanted = max(count or 0, HELD_OUT)
+    if len(files) < wanted:
+        raise errors.ConfigError(f"{root} has {len(files)} episodes: a fit needs {wanted}")
+    return files[:count]
+
+
 def measure(
     root: str | os.PathLike,
+    files: Sequence[pathlib.Path],
     point: Point,
     updates: int,
     seed: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Row:
-    """Fits a model with fresh weights to 4 of 5 of a run's episodes, and predicts the others.
+    """Fits a model with fresh weights to 4 of 5 episodes of a run, and predicts the others.
 
     Args:
       root: the run's directory, which is only read.
+      files: the episodes; see `episode_files`.
       point: settings that differ from the run's.
       updates: optimizer steps.
       seed: decides weights, batches and latent states.
       progress: called with the number of steps taken.
 
     Raises:
-      ConfigError: if there is no run, a setting cannot be used, or the episodes are too few or too
-        short.
+      ConfigError: if there is no run, a setting cannot be used, or the episodes are too short.
       NotFiniteError: if a loss is NaN or infinite.
     """
     identity = {**_parse(root, point), "seed": seed}
@@ -57,8 +71,7 @@ def measure(
         settings = Settings()
         runtime.choose_device(settings.device)
         agent = building.make_agent(identity, jit_compile=False)
-        fitted, heldout = _split(pathlib.Path(root), pathlib.Path(folder))
-        count = len(list(fitted.iterdir()))
+        fitted, heldout = _split(files, pathlib.Path(folder))
         replay = ReplayBuffer(agent.training_data_spec, fitted)
         unseen = _long_episodes(ReplayBuffer(agent.training_data_spec, heldout))
         learner = Learner(
@@ -78,7 +91,7 @@ def measure(
     return Row(
         os.fspath(root),
         task if isinstance(task, str) else "+".join(task),
-        count,
+        len(files),
         updates,
         seed,
         point.flags,
@@ -93,11 +106,10 @@ def _parse(root: str | os.PathLike, point: Point) -> dict:
     return loading.parse(storage.tensorflow_path(root), point.bindings, used)
 
 
-def _split(root: pathlib.Path, folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
-    """Links a run's episodes into two folders: those to fit, and the held-out ones."""
-    files = sorted((root / "episodes" / "train").glob("*.npz"))
-    if len(files) < HELD_OUT:
-        raise errors.ConfigError(f"{root} has {len(files)} episodes: a fit needs {HELD_OUT}")
+def _split(
+    files: Sequence[pathlib.Path], folder: pathlib.Path
+) -> tuple[pathlib.Path, pathlib.Path]:
+    """Links episodes into two folders: those to fit, and the held-out ones."""
     parts = folder / "fitted", folder / "heldout"
     for part in parts:
         part.mkdir()

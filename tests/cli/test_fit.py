@@ -13,13 +13,16 @@ def fitted(monkeypatch):
     """Lets a fit take no time; returns the list of what was fitted: (flags, seed)."""
     calls = []
 
-    def measure(root, point, updates, seed, progress):
+    def measure(root, files, point, updates, seed, progress):
         calls.append((point.flags, seed))
         progress(updates)
         shares = [0.5 + seed] * 8
-        return tables.Row(str(root), "dot_goal", 4, updates, seed, point.flags, 9.0, 3.0, *shares)
+        return tables.Row(
+            str(root), "dot_goal", len(files), updates, seed, point.flags, 9.0, 3.0, *shares
+        )
 
     monkeypatch.setattr(fits, "measure", measure)
+    monkeypatch.setattr(fits, "episode_files", lambda root, count: [""] * (count or 6))
     return calls
 
 
@@ -40,6 +43,8 @@ def test_points_are_fitted_once_per_seed(command, toy_run, tmp_path, fitted):
     # Fits of another length do not join them.
     status, _, err = command("fit", *flags[:-2], flags[-1], "--updates=8")
     assert status == 2 and "measurements of updates 7, not 8" in err
+    status, _, err = command("fit", *flags, "--episodes=5")
+    assert status == 2 and "measurements of episodes 6, not 5" in err
     assert len(fitted) == 4
 
 

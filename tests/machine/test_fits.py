@@ -46,10 +46,12 @@ def test_each_pixel_has_its_own_mean():
 def test_one_of_five_episodes_is_held_out(tmp_path):
     train = tmp_path / "run" / "episodes" / "train"
     train.mkdir(parents=True)
-    for number in range(11):
+    for number in range(12):
         (train / f"{number:06d}-9.npz").touch()
+    assert len(fits.episode_files(tmp_path / "run")) == 12
+    files = fits.episode_files(tmp_path / "run", 11)
     (tmp_path / "links").mkdir()
-    fitted, heldout = fits._split(tmp_path / "run", tmp_path / "links")
+    fitted, heldout = fits._split(files, tmp_path / "links")
     assert sorted(path.name for path in heldout.iterdir()) == ["000004-9.npz", "000009-9.npz"]
     assert len(list(fitted.iterdir())) == 9
     assert all(path.resolve().parent == train for path in fitted.iterdir())
@@ -57,10 +59,11 @@ def test_one_of_five_episodes_is_held_out(tmp_path):
 
 def test_more_updates_predict_better_and_a_seed_decides_a_fit(toy_episodes):
     point = points.parse("WorldModel.free_nats = 0; train.batch_size = 3")
-    few, again, many = (fits.measure(toy_episodes, point, n, 0) for n in (2, 2, 60))
+    files = fits.episode_files(toy_episodes)
+    few, again, many = (fits.measure(toy_episodes, files, point, n, 0) for n in (2, 2, 60))
     assert few._replace(updates_per_second=0) == again._replace(updates_per_second=0)
     assert many.reward_1 > few.reward_1 and many.observation_1 > few.observation_1
-    assert (many.updates, many.episodes, many.task) == (60, 8, "dot_goal")
+    assert (many.updates, many.episodes, many.task) == (60, 10, "dot_goal")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_settings_without_effect_are_refused(toy_run, binding, part):
     assert part in f"{error.value.message} {error.value.hint}"
 
 
-def test_too_few_episodes_are_refused(toy_run, tmp_path):
-    (tmp_path / "episodes" / "train").mkdir(parents=True)
-    with pytest.raises(errors.ConfigError, match="has 0 episodes"):
-        fits._split(tmp_path, tmp_path)
+@pytest.mark.parametrize(("count", "needed"), [(None, 5), (9, 9)])
+def test_too_few_episodes_are_refused(tmp_path, count, needed):
+    with pytest.raises(errors.ConfigError, match=f"has 0 episodes: a fit needs {needed}"):
+        fits.episode_files(tmp_path, count)
