@@ -125,9 +125,33 @@ def _report(flags: argparse.Namespace, trained, policy, episodes: list[dict]) ->
         "min {min:.1f}, max {max:.1f}) in {env_steps} env steps; a decision takes "
         "{decision_ms_median:.1f} ms (median; 95 %: {decision_ms_95:.1f} ms)".format(**found)
     )
+    found["run"] = _run(flags.path, env.name, trained.updates)
     if flags.json:
         storage.write_text(flags.json, json.dumps(found, indent=1) + "\n")
         print(f"json: {flags.json}")
+
+
+def _run(path: str, task: str, updates: int) -> dict | None:
+    """Returns how a run was trained up to a checkpoint; None for an exported policy."""
+    from planet_tf.analysis import curves
+    from planet_tf.training import provenance
+
+    root = storage.expand(path)
+    if not (root / "scalars.jsonl").is_file():
+        return None
+    found = [curve for curve in curves.read_run(root) if curve.task == task]
+    if not found:  # another task than those it was trained on
+        return None
+    curve = found[0]
+    row = int(np.flatnonzero(curve.columns["updates"] <= updates)[-1])
+    counts = {name: int(curve.columns[name][row]) for name in curves.COUNTERS}
+    return {
+        "variant": curve.variant,
+        "seed": curve.seed,
+        **counts,
+        "minutes": round(float(curve.columns["minutes"][row]), 2),
+        "processes": provenance.read(root),
+    }
 
 
 def _write_video(flags: argparse.Namespace, agent, episode: dict, frames: list) -> None:

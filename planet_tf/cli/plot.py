@@ -4,7 +4,7 @@ import argparse
 import pathlib
 
 from planet_tf import storage
-from planet_tf.analysis import aggregation, figures, tables
+from planet_tf.analysis import aggregation, figures, published, tables
 
 EXAMPLE = (
     "example: planet-tf plot runs/rssm-seed* runs/ssm-seed* --out=latent.png; a run's variant is "
@@ -14,7 +14,12 @@ EXAMPLE = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
-    parser.add_argument("paths", nargs="+", metavar="RUN_OR_CSV")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="RUN_OR_CSV",
+        help="with --table also a score that `planet-tf evaluate RUN --json=FILE` wrote",
+    )
     parser.add_argument(
         "--out",
         type=storage.expand,
@@ -29,7 +34,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="writes a CSV for each run's directory, with one row per evaluation",
     )
     parser.add_argument(
-        "--table", action="store_true", help="prints results and the paper's as a Markdown table"
+        "--table",
+        action="store_true",
+        help="prints results and the paper's as a Markdown table; scores after 100k and 500k env "
+        "steps beside those of other agents",
     )
     parser.add_argument("--x", choices=list(figures.X_LABELS), default="env_steps")
     parser.add_argument(
@@ -62,11 +70,14 @@ def _label(text: str) -> tuple[str, str]:
 def run(flags: argparse.Namespace) -> None:
     """Reads, writes and draws."""
     files: list[pathlib.Path] = []
-    curves = [curve for path in flags.paths for curve in tables.read(path)]
+    scores = [path for path in flags.paths if path.endswith(".json")] if flags.table else []
+    curves = [c for path in flags.paths if path not in scores for c in tables.read(path)]
     if flags.csv:
         files += tables.write_csvs(curves, flags.csv)
-    if flags.table:
+    if flags.table and curves:
         print(aggregation.table(curves))
+    if scores:
+        print(published.table(map(published.read, scores)))
     if flags.out or not (flags.csv or flags.table):
         files += figures.draw(
             curves,

@@ -11,6 +11,7 @@ import socket
 from planet_tf import config, errors, gin_internals, storage
 from planet_tf.agents.exploration import GaussianNoise
 from planet_tf.planning import ImaginedReturn, Planner
+from planet_tf.training import provenance
 
 # The settings of these may change when a run is resumed, and those of subclasses of the latter,
 # such as a custom planner; all other settings are the model's.
@@ -56,11 +57,12 @@ class RunDirectory:
         return re.findall(r"(?m)^import ([\w.]+)$", self.settings)
 
     def take(self) -> None:
-        """Writes the identity and the current settings; call it when the parts have been made."""
+        """Writes identity, settings and provenance; call it when the parts have been made."""
         self.settings = config.in_use()
         self.changes = [f"{name}: {change}" for name, change in self._changed_settings().items()]
         storage.write_text(self.root / "run.json", json.dumps(self._identity) + "\n")
         storage.write_text(self.root / "config.gin", self.settings)
+        provenance.record(self.root)
 
     def release(self) -> None:
         """Unlocks the directory, and removes it if the run has left nothing."""

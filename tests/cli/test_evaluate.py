@@ -5,6 +5,7 @@ import json
 import imageio.v3
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from planet_tf import environments, errors, training
 from planet_tf.experience import Collector, UniformPolicy
@@ -28,6 +29,12 @@ def test_run_and_its_export_are_scored_alike(command, toy_run, tmp_path):
     np.testing.assert_allclose(found["returns"], other["returns"], atol=1e-3)
     assert len(set(found["returns"])) == 2
     assert (found["agent_steps"], found["env_steps"], found["task"]) == (100, 100, "dot_goal")
+    # The toy's run: 4 episodes of 50 steps, 3 updates before each of the last two.
+    run = found["run"]
+    assert (run["variant"], run["seed"], run["minutes"] > 0) == ("run", 0, True)
+    assert (run["episodes"], run["env_steps"], run["updates"]) == (4, 200, 6)
+    assert [process["tensorflow"] for process in run["processes"]] == [tf.__version__]
+    assert other["run"] is None
     assert imageio.v3.imread(video).shape == (51, 274, 3 * 256 + 2 * 4, 3)
 
 

@@ -1,5 +1,6 @@
 """`planet-tf plot`: figures, CSVs and tables of runs."""
 
+import json
 import sys
 
 import pytest
@@ -92,3 +93,14 @@ def test_csvs_need_no_matplotlib(command, runs, monkeypatch, tmp_path):
     status, _, err = command("plot", runs[0])
     assert status == 2 and "matplotlib" in err
     assert command("plot", runs[0], f"--csv={tmp_path / 'csv'}")[0] == 0
+
+
+def test_scores_are_laid_out_beside_the_published_ones(command, runs, tmp_path):
+    run = {"variant": "cheetah_run-cpu", "seed": 2, "env_steps": 100_000, "minutes": 30.5}
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"task": "cheetah_run", "mean": 201.5, "run": run}))
+    status, out, _ = command("plot", path, "--table")
+    assert status == 0 and out.startswith("| 100,000 env steps")
+    assert "**202** (1 seed)" in out and "SAC+AE" in out and "| variant |" not in out
+    status, out, _ = command("plot", path, runs[0], "--table")
+    assert status == 0 and "| variant |" in out and "**202** (1 seed)" in out
