@@ -1,11 +1,10 @@
 """Environments that show images or states and take actions in [-1, 1]: `load(name)`."""
 
+from planet_tf.environments.custom import accepted, is_custom
 from planet_tf.environments.registry import (
     OBSERVATIONS,
-    accepted,
     all_names,
     check_name,
-    is_custom,
     load,
     load_suite,
     names,

@@ -44,6 +44,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
         action_repeat: int | None = None,
         observations: Sequence[str] = ("image",),
         camera: int | str | None = None,
+        kwargs: dict[str, Any] | None = None,
         timeout: float = 60.0,
     ):
         """Starts the processes and waits for all of them.
@@ -55,6 +56,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
           action_repeat: env steps per agent step; None: the task's own.
           observations: 'image', 'state' or both.
           camera: index or name of the camera that draws the image; None: the task's own.
+          kwargs: further arguments; see `environments.load`.
           timeout: seconds that a worker may take for an answer.
 
         Raises:
@@ -73,6 +75,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
             "action_repeat": action_repeat,
             "observations": tuple(observations),
             "camera": camera,
+            "kwargs": kwargs,
         }
         self._seeds: list[int | None] = [None] * count
         self._workers: list[_Worker] = []

@@ -4,12 +4,11 @@ Importing this module, and checking the paper's names, starts neither TensorFlow
 misspelt name is reported early.
 """
 
-import importlib
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from planet_tf import checks, errors
+from planet_tf.environments import custom
 
 if TYPE_CHECKING:
     from planet_tf.environments.base import TaskEnvironment
@@ -53,10 +52,15 @@ def check_name(name: str) -> None:
     Raises:
       ConfigError: if no environment has this name; the hint has the nearest names.
     """
-    if is_custom(name):
-        _custom_function(name)
-        return
     if name in names():
+        return
+    if is_gymnasium(name):
+        from planet_tf.environments import gymnasium_env
+
+        gymnasium_env.check_id(name)
+        return
+    if custom.is_custom(name):
+        custom.function(name)
         return
     known = all_names()
     if name not in known:
@@ -64,14 +68,15 @@ def check_name(name: str) -> None:
             f"unknown environment {name!r}",
             f"{checks.did_you_mean(name, known)} "
             f"names: {', '.join(names())}, any domain_task of dm_control "
-            "(planet_tf.environments.all_names() lists them), or 'module:function' for your own",
+            "(planet_tf.environments.all_names() lists them), 'gym:ID' for one of Gymnasium, or "
+            "'module:function' for your own",
             "train.task",
         )
 
 
-def is_custom(name: str) -> bool:
-    """Whether a name has the form 'module:function'."""
-    return isinstance(name, str) and ":" in name
+def is_gymnasium(name: str) -> bool:
+    """Whether a name has the form 'gym:ID'."""
+    return isinstance(name, str) and name.startswith("gym:")
 
 
 @checks.configurable("load_environment", denylist=["name", "seed", "processes"])
@@ -81,6 +86,7 @@ def load(
     action_repeat: checks.Count | None = None,
     observations: Sequence[str] = ("image",),
     camera: int | str | None = None,
+    kwargs: dict[str, Any] | None = None,
     processes: int | None = None,
 ) -> "TaskEnvironment | ParallelEnvironment":
     """Makes a TF-Agents PyEnvironment.
@@ -89,21 +95,27 @@ def load(
     float32 [A] in [-1, 1], rewards float32, summed over the action repeat. See TaskEnvironment for
     the rest.
 
+    A name 'gym:ID', such as 'gym:Pendulum-v1', is one of Gymnasium's registered environments.
+
     A name 'module:function', such as 'robots.arm:make', is a custom task: the module is imported
-    and its function called as `function(seed=, observations=)`, with `action_repeat=` and `camera=`
-    too unless they are None; it has to return a TaskEnvironment. Processes import the module again;
-    what gin binds to the function does not reach them.
+    and its function called as `function(seed=, observations=)`, with `action_repeat=`, `camera=`
+    and the `kwargs` too unless they are None; it has to return a TaskEnvironment or a
+    gymnasium.Env. Processes import the module again; what gin binds to the function does not reach
+    them, but the `kwargs` do.
 
     Args:
-      name: one of `names()`, any `domain_task` of dm_control's suite, or 'module:function'.
+      name: one of `names()`, any `domain_task` of dm_control's suite, 'gym:ID', or
+        'module:function'.
       seed: int in [0, 2**32) that decides all randomness in the environment; None: random.
-      action_repeat: env steps per agent step. None: the paper's; 1 for dot_goal; the function's own
-        default; 4 for other tasks.
+      action_repeat: env steps per agent step. None: the paper's; 1 for dot_goal and Gymnasium; the
+        function's own default; 4 for other tasks.
       observations: 'image', 'state' or both. The state is what the task itself observes, such as
         positions and velocities. Without 'image' nothing is rendered unless `render` is called, and
         no rendering backend is needed.
       camera: index or name of the camera that draws the image. None: the function's own default; a
         dm_control task's first one, or another that shows its body (quadruped, lqr, dog_fetch).
+      kwargs: further arguments of `gymnasium.make`, such as {'max_episode_steps': 500}, or of a
+        custom task's function; None: none.
       processes: number of environments that act in parallel, each in a process of its own, as one
         batched environment; None: one environment in this process.
 
@@ -116,11 +128,17 @@ def load(
     check_name(name)
     _check_observations(observations)
     if processes is not None:
-        return _parallel(name, processes, seed, action_repeat, observations, camera)
+        return _parallel(name, processes, seed, action_repeat, observations, camera, kwargs)
+    if custom.is_custom(name):
+        return custom.load(name, seed, action_repeat, observations, camera, kwargs)
+    if is_gymnasium(name):
+        return _registered(name, seed, action_repeat, observations, camera, kwargs)
+    if kwargs:
+        raise errors.ConfigError(
+            f"{name} takes no load_environment.kwargs", setting="load_environment.kwargs"
+        )
     if name == _TOY:
         return _toy(seed, action_repeat, observations, camera)
-    if is_custom(name):
-        return _custom(name, seed, action_repeat, observations, camera)
     domain, task, repeat = _task(name)
     from planet_tf.environments import dm_control_env
 
@@ -136,7 +154,8 @@ def load(
 
 def needs_rendering(name: str, observations: Sequence[str]) -> bool:
     """Whether `load` needs a rendering backend: for images of dm_control's suite."""
-    return name != _TOY and not is_custom(name) and "image" in observations
+    suite = name != _TOY and not custom.is_custom(name) and not is_gymnasium(name)
+    return suite and "image" in observations
 
 
 def load_suite(name: str):
@@ -167,96 +186,35 @@ def _check_observations(observations: Sequence[str]) -> None:
         )
 
 
-def _parallel(name, count, seed, action_repeat, observations, camera) -> "ParallelEnvironment":
+def _parallel(name, count, *settings) -> "ParallelEnvironment":
     from planet_tf.environments import parallel, rendering
 
+    _, _, observations, *_ = settings
     if needs_rendering(name, observations):
         rendering.choose()  # once, for all processes
-    return parallel.ParallelEnvironment(name, count, seed, action_repeat, observations, camera)
+    return parallel.ParallelEnvironment(name, count, *settings)
+
+
+def _registered(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnvironment":
+    from planet_tf.environments import gymnasium_env
+
+    _refuse_camera(name, camera)
+    repeat = 1 if action_repeat is None else action_repeat
+    return gymnasium_env.load_registered(name, seed, repeat, observations, kwargs or {})
 
 
 def _toy(seed, action_repeat, observations, camera) -> "TaskEnvironment":
     from planet_tf.environments.dot_goal import DotGoal
 
-    if camera is not None:
-        raise errors.ConfigError(
-            f"{_TOY} has one view: load_environment.camera must be None",
-            setting="load_environment.camera",
-        )
+    _refuse_camera(_TOY, camera)
     return DotGoal(seed, 1 if action_repeat is None else action_repeat, observations=observations)
 
 
-def _custom_function(name: str) -> Callable[..., "TaskEnvironment"]:
-    """Returns the function that a name 'module:function' stands for, or raises ConfigError."""
-    module_name, _, function = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, TypeError, ValueError) as error:  # the latter two for '.x:' and ':x'
+def _refuse_camera(name: str, camera) -> None:
+    if camera is not None:
         raise errors.ConfigError(
-            f"environment {name!r}: cannot import {module_name!r} ({error})",
-            "PYTHONPATH must hold the module's folder",
-            "train.task",
-        ) from error
-    make = getattr(module, function, None)
-    if not callable(make):
-        known = [right for right, value in vars(module).items() if callable(value)]
-        raise errors.ConfigError(
-            f"environment {name!r}: {module_name!r} has no function {function!r}",
-            checks.did_you_mean(function, known),
-            "train.task",
-        )
-    return make
-
-
-def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns those settings that a custom task's function takes; for other tasks all of them."""
-    if not is_custom(name):
-        return settings
-    parameters = inspect.signature(_custom_function(name)).parameters.values()
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
-        return settings
-    names = [parameter.name for parameter in parameters]
-    return {key: value for key, value in settings.items() if key in names}
-
-
-def _custom(name, seed, action_repeat, observations, camera) -> "TaskEnvironment":
-    """Calls the function of a name 'module:function' and checks what it returns."""
-    make, optional = _custom_function(name), {"action_repeat": action_repeat, "camera": camera}
-    settings: dict[str, Any] = {"seed": seed, "observations": tuple(observations)}
-    settings |= {key: value for key, value in optional.items() if value is not None}
-    try:
-        inspect.signature(make).bind(**settings)
-    except TypeError as error:
-        call = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-        raise errors.ConfigError(
-            f"environment {name!r}: {error}; it is called as {name.partition(':')[2]}({call})"
-        ) from error
-    try:
-        env = make(**settings)
-    except ValueError as error:
-        raise errors.ConfigError(f"environment {name!r}: {error}") from error
-    _check_custom(name, env, settings)
-    env.name = name
-    return env
-
-
-def _check_custom(name: str, env, settings: dict[str, Any]) -> None:
-    from planet_tf.environments.base import TaskEnvironment
-
-    if not isinstance(env, TaskEnvironment):
-        raise errors.ConfigError(
-            f"environment {name!r}: the function must return a TaskEnvironment, got {env!r}",
-            "DmControlEnvironment wraps a dm_control environment, TfAgentsEnvironment one of "
-            "TF-Agents",
-        )
-    observations = tuple(env.observation_spec())
-    returned = {"action_repeat": env.action_repeat, "camera": env.camera}
-    same = all(settings[key] == value for key, value in returned.items() if key in settings)
-    if not same or set(observations) != set(settings["observations"]):
-        raise errors.ConfigError(
-            f"environment {name!r}: asked for {settings}, the function returned an environment "
-            f"with {returned} that shows {observations}",
-            "pass on what the function is called with",
+            f"{name} has one view: load_environment.camera must be None",
+            setting="load_environment.camera",
         )
 
 

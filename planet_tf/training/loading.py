@@ -162,7 +162,7 @@ def load(
         policy, updates = PlanetPyPolicy(agent.policy), loaded.updates
         changed = {
             key: config.value_of(environments.load, key)
-            for key in ("action_repeat", "camera")
+            for key in ("action_repeat", "camera", "kwargs")
             if any(f"load_environment.{key}" in binding for binding in bindings)
         }
     tasks = _by_task(identity)
@@ -200,6 +200,7 @@ def _chosen(task: str | None, tasks: dict, path: pathlib.Path) -> str:
 
 def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) -> Callable:
     """Returns what makes a task's environment as the policy's run made it."""
+    changed = {"kwargs": identity.get("kwargs") if task in tasks else None, **changed}
     load_task = functools.partial(
         environments.load,
         task,

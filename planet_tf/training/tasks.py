@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from planet_tf import environments, errors
+from planet_tf import config, environments, errors
 from planet_tf.environments import actions
 from planet_tf.experience.collector import Collector
 from planet_tf.experience.episode import Episode
@@ -77,6 +77,7 @@ class Tasks:
     def identity(self) -> dict:
         """Returns what must not change within a run; for several tasks, lists."""
         envs = [collector.env for collector in self.collectors]
+        kwargs = config.value_of(environments.load, "kwargs")
         observed = self.env.observation_spec()
         by_task = {
             "task": self.names,
@@ -87,6 +88,7 @@ class Tasks:
             **{key: value if self.several else value[0] for key, value in by_task.items()},
             "observations": {key: list(spec.shape) for key, spec in sorted(observed.items())},
             "action_size": self.env.action_spec().shape[0],
+            **({"kwargs": kwargs} if kwargs else {}),
         }
 
     def env_steps(self, agent_steps: dict[str, int]) -> int:

@@ -21,6 +21,7 @@ TASKS = {
     "reacher": ("reacher_easy", 4),
     "walker": ("walker_walk", 2),
     "dot_goal": ("dot_goal", 1),
+    "gym_pendulum": ("gym:Pendulum-v1", 1),
 }
 TERMS = {
     "loss",
@@ -53,7 +54,15 @@ IMAGES = {
     "_hparams_/session_start_info",
 }
 COUNTERS = {"time", "updates", "episodes", "agent_steps", "env_steps"}
-FILES = ["checkpoints", "config.gin", "episodes", "policy", "run.json", "scalars.jsonl"]
+FILES = [
+    "checkpoints",
+    "config.gin",
+    "episodes",
+    "policy",
+    "processes.jsonl",
+    "run.json",
+    "scalars.jsonl",
+]
 
 
 def test_a_run_leaves_everything(toy_run, checkpoint, tensorboard_tags):

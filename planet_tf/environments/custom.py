@@ -1,0 +1,117 @@
+"""Custom tasks: functions of the user that return an environment, named 'module:function'."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from planet_tf import checks, errors
+
+if TYPE_CHECKING:
+    from planet_tf.environments.base import TaskEnvironment
+
+
+def is_custom(name: str) -> bool:
+    """Whether a name has the form 'module:function'."""
+    return isinstance(name, str) and ":" in name and not name.startswith("gym:")
+
+
+def function(name: str) -> Callable[..., Any]:
+    """Returns the function that a name 'module:function' stands for, or raises ConfigError."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, TypeError, ValueError) as error:  # the latter two for '.x:' and ':x'
+        raise errors.ConfigError(
+            f"environment {name!r}: cannot import {module_name!r} ({error})",
+            "PYTHONPATH must hold the module's folder",
+            "train.task",
+        ) from error
+    make = getattr(module, attribute, None)
+    if not callable(make):
+        known = [right for right, value in vars(module).items() if callable(value)]
+        raise errors.ConfigError(
+            f"environment {name!r}: {module_name!r} has no function {attribute!r}",
+            checks.did_you_mean(attribute, known),
+            "train.task",
+        )
+    return make
+
+
+def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns those settings that a custom task's function takes; for other tasks all of them."""
+    if not is_custom(name):
+        return settings
+    parameters = inspect.signature(function(name)).parameters.values()
+    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+        return settings
+    names = [parameter.name for parameter in parameters]
+    return {key: value for key, value in settings.items() if key in names}
+
+
+def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnvironment":
+    """Calls the function of a name 'module:function' and checks what it returns.
+
+    The function of a gymnasium.Env need not take the action repeat.
+
+    Raises:
+      ConfigError: if it cannot be called, or returns something else than what was asked for.
+    """
+    from planet_tf.environments import gymnasium_env
+
+    optional = {"action_repeat": action_repeat, "camera": camera}
+    settings = {key: value for key, value in optional.items() if value is not None}
+    settings = {"seed": seed, "observations": tuple(observations), **settings, **(kwargs or {})}
+    taken = settings
+    if "action_repeat" not in accepted(name, {"action_repeat": action_repeat}):
+        taken = {key: value for key, value in settings.items() if key != "action_repeat"}
+    env = _call(name, taken)
+    if gymnasium_env.is_gymnasium(env):
+        repeat = 1 if action_repeat is None else action_repeat
+        env = gymnasium_env.GymnasiumEnvironment(env, name, repeat, observations, seed)
+    elif taken != settings:
+        _bind(name, settings)
+    _check(name, env, settings)
+    env.name = name
+    return env
+
+
+def _call(name: str, settings: dict[str, Any]):
+    """Calls the function of a custom task."""
+    _bind(name, settings)
+    try:
+        return function(name)(**settings)
+    except ValueError as error:
+        raise errors.ConfigError(f"environment {name!r}: {error}") from error
+
+
+def _bind(name: str, settings: dict[str, Any]) -> None:
+    """Raises ConfigError if a custom task's function cannot be called with these settings."""
+    try:
+        inspect.signature(function(name)).bind(**settings)
+    except TypeError as error:
+        call = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        raise errors.ConfigError(
+            f"environment {name!r}: {error}; it is called as {name.partition(':')[2]}({call})"
+        ) from error
+
+
+def _check(name: str, env, settings: dict[str, Any]) -> None:
+    from planet_tf.environments.base import TaskEnvironment
+
+    if not isinstance(env, TaskEnvironment):
+        raise errors.ConfigError(
+            f"environment {name!r}: the function must return a TaskEnvironment or a "
+            f"gymnasium.Env, got {env!r}",
+            "DmControlEnvironment wraps a dm_control environment, TfAgentsEnvironment one of "
+            "TF-Agents",
+        )
+    observations = tuple(env.observation_spec())
+    returned = {"action_repeat": env.action_repeat, "camera": env.camera}
+    same = all(settings[key] == value for key, value in returned.items() if key in settings)
+    if not same or set(observations) != set(settings["observations"]):
+        raise errors.ConfigError(
+            f"environment {name!r}: asked for {settings}, the function returned an environment "
+            f"with {returned} that shows {observations}",
+            "pass on what the function is called with",
+        )

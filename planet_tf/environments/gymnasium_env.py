@@ -1,0 +1,227 @@
+"""Environments of Gymnasium, seen as images or as states."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from planet_tf import errors
+from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment, to_bounds
+
+PREFIX = "gym:"
+"""Of the names of Gymnasium's registered environments, such as 'gym:Pendulum-v1'."""
+
+
+def check_id(name: str) -> None:
+    """Checks a name 'gym:ID'.
+
+    Raises:
+      ConfigError: if Gymnasium is not installed, or has no such environment.
+    """
+    gymnasium, identifier = _gymnasium(), name.removeprefix(PREFIX)
+    try:
+        if ":" in identifier:  # Gymnasium's own form: a module that registers it, and the ID
+            importlib.import_module(identifier.partition(":")[0])
+        gymnasium.spec(identifier.rpartition(":")[2])
+    except (ImportError, gymnasium.error.Error) as error:
+        raise errors.ConfigError(
+            f"unknown environment {name!r}: {error}",
+            "python -c 'import gymnasium; gymnasium.pprint_registry()' lists them",
+            "train.task",
+        ) from error
+
+
+def load_registered(
+    name: str,
+    seed: int | None,
+    action_repeat: int,
+    observations: Sequence[str],
+    kwargs: Mapping[str, Any],
+) -> GymnasiumEnvironment:
+    """Makes a registered environment from its name 'gym:ID'.
+
+    Args:
+      name: the name.
+      seed: of the first reset; None: random.
+      action_repeat: env steps per agent step.
+      observations: 'image', 'state' or both.
+      kwargs: further arguments of `gymnasium.make`, such as max_episode_steps or the environment's
+        own.
+
+    Raises:
+      ConfigError: if it cannot be made, or has spaces that no agent of planet_tf can use.
+    """
+    gymnasium, identifier = _gymnasium(), name.removeprefix(PREFIX)
+    settings = {"disable_env_checker": True, **kwargs}
+    try:
+        env = gymnasium.make(identifier, **settings)
+        if "rgb_array" in env.metadata.get("render_modes", ()) and "render_mode" not in kwargs:
+            env.close()
+            env = gymnasium.make(identifier, render_mode="rgb_array", **settings)
+    except Exception as error:  # whatever its constructor raises for wrong or missing arguments
+        raise errors.ConfigError(
+            f"{name} cannot be made: {type(error).__name__}: {error}",
+            "its arguments are in load_environment.kwargs" if kwargs else "",
+            "load_environment.kwargs",
+        ) from error
+    return GymnasiumEnvironment(env, name, action_repeat, observations, seed)
+
+
+def is_gymnasium(env: object) -> bool:
+    """Whether an object is an environment of Gymnasium, which need not be installed."""
+    return any(kind.__module__.startswith("gymnasium.") for kind in type(env).__mro__)
+
+
+def _gymnasium():
+    try:
+        return importlib.import_module("gymnasium")
+    except ImportError as error:
+        raise errors.ConfigError(
+            "gymnasium is not installed",
+            "pip install -e '.[gymnasium]' in the checkout installs it",
+        ) from error
+
+
+class GymnasiumEnvironment(TaskEnvironment):
+    """A `gymnasium.Env`; see TaskEnvironment for observations and actions.
+
+    The image is its observation, if that is one, else what it renders; either is averaged to 64x64.
+    The state is its observation, flattened by Gymnasium. Actions are mapped affinely from [-1, 1]
+    to its bounds. Where it terminates, the discount is 0; where it is truncated, 1.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        name: str,
+        action_repeat: int = 1,
+        observations: Sequence[str] = ("image",),
+        seed: int | None = None,
+    ):
+        """Wraps an environment, which then belongs to this object.
+
+        Args:
+          env: a gymnasium.Env with a time limit.
+          name: the name attribute.
+          action_repeat: env steps per agent step.
+          observations: 'image', 'state' or both.
+          seed: of the first reset; None: random.
+
+        Raises:
+          ConfigError: if it has no time limit, if its spaces cannot be used, or if it does not show
+            what is to be observed.
+        """
+        spaces = _gymnasium().spaces
+        self._env, self._seed = env, seed
+        self._space, self._seen = env.observation_space, None
+        self._shows_image = _is_image(spaces, self._space)
+        box = _bounded_box(name, spaces, env.action_space)
+        for key in observations:
+            self._check_shows(name, key, spaces)
+        size = spaces.flatdim(self._space) if "state" in observations else 0
+        limit = _time_limit(name, env)
+        count = int(np.prod(box.shape))
+        super().__init__(name, count, action_repeat, limit, observations, size)
+        self._low, self._high = (x.astype(np.float64).ravel() for x in (box.low, box.high))
+        self._action_shape, self._action_dtype = box.shape, box.dtype
+
+    def seed(self, seed: int) -> None:
+        """Seeds the environment at the next reset."""
+        self._seed = seed
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
+
+    def _check_shows(self, name: str, key: str, spaces) -> None:
+        shown: Any = self._space
+        if key == "image":
+            fits = self._shows_image or self._env.render_mode == "rgb_array"
+            shown = f"{shown} and its render mode is {self._env.render_mode!r}, not 'rgb_array'"
+        else:
+            fits = not self._shows_image and self._space.is_np_flattenable
+        if not fits:
+            raise errors.ConfigError(
+                f"{name}: load_environment.observations asks for {key!r}, but its observation is "
+                f"{shown}",
+                "ask for ('image',)" if self._shows_image else "ask for ('state',)",
+                "load_environment.observations",
+            )
+
+    def _start(self) -> None:
+        seed, self._seed = self._seed, None  # later episodes continue its random stream
+        self._seen, _ = self._env.reset(seed=seed)
+
+    def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
+        taken = to_bounds(action, self._low, self._high).astype(self._action_dtype)
+        self._seen, reward, terminated, truncated, _ = self._env.step(
+            taken.reshape(self._action_shape)
+        )
+        return reward, 0.0 if terminated else 1.0 if truncated else None
+
+    def _draw(self) -> np.ndarray:
+        frame = self._seen if self._shows_image else self._env.render()
+        if frame is None:
+            raise NotImplementedError(f"{self.name} renders nothing: it has no 'rgb_array' mode")
+        return to_image(frame)
+
+    def _state(self) -> np.ndarray:
+        flat = _gymnasium().spaces.flatten(self._space, self._seen)
+        return np.array(flat, np.float32)
+
+
+def to_image(frame) -> np.ndarray:
+    """Averages a picture to uint8 [64, 64, 3].
+
+    Args:
+      frame: uint8 [H, W], [H, W, 1] (grey) or [H, W, 3]; anything else is returned as an array.
+    """
+    from PIL import Image
+
+    frame = np.asarray(frame)
+    if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
+        return frame
+    if frame.ndim == 3 and frame.shape[-1] != 3:
+        if frame.shape[-1] != 1:
+            return frame
+        frame = frame[..., 0]
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return np.array(Image.fromarray(frame).convert("RGB").resize(size, Image.Resampling.BOX))
+
+
+def _is_image(spaces, space) -> bool:
+    """Whether a space holds pictures: uint8 [H, W], [H, W, 1] or [H, W, 3]."""
+    return (
+        isinstance(space, spaces.Box)
+        and space.dtype == np.uint8
+        and (len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[-1] in (1, 3)))
+    )
+
+
+def _bounded_box(name: str, spaces, space):
+    """Returns an action space if it is a bounded Box of floats; else raises ConfigError."""
+    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        raise errors.ConfigError(f"{name}: actions must be a Box of bounded floats, got {space}")
+    if not space.is_bounded():
+        raise errors.ConfigError(
+            f"{name}: its actions, {space}, have no bounds",
+            "name a function 'module:function' that returns it in a wrapper with bounds, such as "
+            "gymnasium.wrappers.TransformAction",
+        )
+    return space
+
+
+def _time_limit(name: str, env) -> int:
+    """Returns the env steps after which an environment is truncated, or raises ConfigError."""
+    limit = env.spec.max_episode_steps if env.spec else None
+    if limit is None and env.has_wrapper_attr("_max_episode_steps"):
+        limit = env.get_wrapper_attr("_max_episode_steps")  # of gymnasium.wrappers.TimeLimit
+    if limit is None:
+        hint = "load_environment.kwargs = {'max_episode_steps': 1000}"
+        if not name.startswith(PREFIX):
+            hint = "wrap it in gymnasium.wrappers.TimeLimit"
+        raise errors.ConfigError(f"{name} has no time limit", hint, "load_environment.kwargs")
+    return int(limit)
