@@ -11,7 +11,7 @@ from planet_tf import config, environments, training
 from planet_tf.analysis import pictures
 from planet_tf.training import Settings, learner
 
-SIZES = {"planet", "cpu", "debug", "comparison"}
+SIZES = {"planet", "cpu", "cpu_64", "debug", "comparison", "dmcontrol100k"}
 TASKS = {
     "cartpole_balance": ("cartpole_balance", 8),
     "cartpole_swingup": ("cartpole_swingup", 8),
