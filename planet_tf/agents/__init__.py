@@ -1,8 +1,15 @@
 """The agent: optimizer step, policies, exploration, export."""
 
-from planet_tf.agents.exploration import GaussianNoise
+from planet_tf.agents.exploration import EpsilonGreedy, GaussianNoise
 from planet_tf.agents.export import export_policy
 from planet_tf.agents.planet_agent import PlanetAgent
 from planet_tf.agents.policy import PlanetPolicy, PlanetPyPolicy
 
-__all__ = ["GaussianNoise", "PlanetAgent", "PlanetPolicy", "PlanetPyPolicy", "export_policy"]
+__all__ = [
+    "EpsilonGreedy",
+    "GaussianNoise",
+    "PlanetAgent",
+    "PlanetPolicy",
+    "PlanetPyPolicy",
+    "export_policy",
+]

@@ -1,6 +1,7 @@
 """Noise that is added to actions while collecting experience."""
 
 import dataclasses
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -20,6 +21,8 @@ class GaussianNoise:
       updates: updates until `final_std` is reached.
     """
 
+    discrete: ClassVar[bool] = False
+
     std: checks.NonNegative = 0.3
     final_std: checks.NonNegative | None = None
     updates: checks.Count = 100_000
@@ -32,12 +35,56 @@ class GaussianNoise:
 
     def std_at(self, updates: tf.Tensor) -> tf.Tensor | float:
         """Returns the standard deviation after a number of updates."""
-        if self.final_std is None:
-            return self.std
-        done = tf.minimum(tf.cast(updates, tf.float32) / self.updates, 1.0)
-        return self.std + (self.final_std - self.std) * done
+        return _scheduled(self.std, self.final_std, self.updates, updates)
 
     def __call__(self, action: tf.Tensor, seeds: RowSeeds, updates: tf.Tensor) -> tf.Tensor:
         """Returns noisy actions, float32 [B, A]; action: float32 [B, A]."""
         noise = self.std_at(updates) * seeds.normal(action.shape[1:])
         return clip(action + noise)
+
+
+@checks.configurable()
+@dataclasses.dataclass(frozen=True)
+class EpsilonGreedy:
+    """Takes a uniformly random choice with a probability; for discrete actions.
+
+    Args:
+      epsilon: the probability.
+      final_epsilon: the probability after `updates` updates, reached linearly; None: it stays.
+      updates: updates until `final_epsilon` is reached.
+    """
+
+    discrete: ClassVar[bool] = True
+
+    epsilon: checks.Fraction = 0.3
+    final_epsilon: checks.Fraction | None = None
+    updates: checks.Count = 100_000
+
+    def at(self, updates: int) -> "EpsilonGreedy":
+        """Returns a constant probability, as it is after a number of updates."""
+        epsilon = float(self.epsilon_at(tf.constant(updates)))
+        return dataclasses.replace(self, epsilon=epsilon, final_epsilon=None)
+
+    def epsilon_at(self, updates: tf.Tensor) -> tf.Tensor | float:
+        """Returns the probability after a number of updates."""
+        return _scheduled(self.epsilon, self.final_epsilon, self.updates, updates)
+
+    def __call__(self, action: tf.Tensor, seeds: RowSeeds, updates: tf.Tensor) -> tf.Tensor:
+        """Returns one-hot actions, float32 [B, A]; action: the same."""
+        count = action.shape[-1]
+        when, which = tf.unstack(seeds.uniform([2]), axis=1)
+        drawn = tf.one_hot(tf.cast(which * count, tf.int32), count)
+        explores = (when < self.epsilon_at(updates))[:, None]
+        # An action that could not be planned stays NaN, and is noticed.
+        return tf.where(explores & tf.math.is_finite(action), drawn, action)
+
+
+Exploration = GaussianNoise | EpsilonGreedy
+
+
+def _scheduled(start: float, final: float | None, over: int, updates: tf.Tensor):
+    """Returns a value that moves linearly from `start` to `final` over so many updates."""
+    if final is None:
+        return start
+    done = tf.minimum(tf.cast(updates, tf.float32) / over, 1.0)
+    return start + (final - start) * done

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 
 import tensorflow as tf
-from tf_agents.policies import policy_saver
+from tf_agents.policies import policy_saver, tf_policy
 from tf_agents.specs import tensor_spec
 
 from planet_tf import storage
@@ -43,6 +43,34 @@ class CheckedPolicy(PlanetPolicy):
         return step._replace(action=tf.debugging.assert_all_finite(step.action, NO_ACTION))
 
 
+class IndexedPolicy(tf_policy.TFPolicy):
+    """A policy for discrete actions that returns the index of its choice, int32 [B]."""
+
+    def __init__(self, policy: CheckedPolicy):
+        (count,) = policy.action_spec.shape
+        super().__init__(
+            policy.time_step_spec,
+            tensor_spec.BoundedTensorSpec([], tf.int32, 0, count - 1, "action"),
+            policy_state_spec=policy.policy_state_spec,
+            automatic_state_reset=False,
+            name=policy.name,
+        )
+        self._policy = policy
+
+    def _variables(self):
+        return self._policy.variables()
+
+    def _get_initial_state(self, batch_size):
+        return self._policy.get_initial_state(batch_size)
+
+    def _distribution(self, time_step, policy_state):
+        raise NotImplementedError("planning gives an action, not a distribution: call action()")
+
+    def _action(self, time_step, policy_state, seed=None):
+        step = self._policy.action(time_step, policy_state)
+        return step._replace(action=tf.argmax(step.action, -1, tf.int32))
+
+
 def _check_inputs(inputs, specs) -> None:
     """Checks sizes and values: broadcasting or a ReLU would hide wrong ones.
 
@@ -72,8 +100,9 @@ def export_policy(
     """Writes encoder, latent model and planner as one SavedModel with explicit state in and out.
 
     Signatures: `get_initial_state(batch_size)` and `action(time step, policy state)`, for any batch
-    size. Every call draws a new seed for the initial state, in every process. The old contents of
-    the directory are replaced only when the new export is complete.
+    size. Discrete actions are the index of the choice, int32 [B]. Every call draws a new seed for
+    the initial state, in every process. The old contents of the directory are replaced only when
+    the new export is complete.
 
     Args:
       policy: the policy to export; its exploration is exported too, as it is now.
@@ -112,13 +141,13 @@ def export_policy(
     return os.fspath(target)
 
 
-def _exportable(policy: PlanetPolicy, jit_compile: bool) -> CheckedPolicy:
+def _exportable(policy: PlanetPolicy, jit_compile: bool) -> tf_policy.TFPolicy:
     """Returns a new policy, so that the exported functions are traced for any batch size.
 
     It takes only what the model reads.
     """
     reads, spec = policy.world_model.reads, policy.time_step_spec
-    return CheckedPolicy(
+    checked = CheckedPolicy(
         spec._replace(observation={reads: spec.observation[reads]}),
         policy.action_spec,
         policy.world_model,
@@ -128,3 +157,4 @@ def _exportable(policy: PlanetPolicy, jit_compile: bool) -> CheckedPolicy:
         updates=policy.updates,
         jit_compile=jit_compile,
     )
+    return IndexedPolicy(checked) if policy.discrete else checked

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import time_step as ts
 
-from planet_tf import checks
-from planet_tf.agents.exploration import GaussianNoise
+from planet_tf import action_specs, checks
+from planet_tf.agents.exploration import EpsilonGreedy, Exploration, GaussianNoise
 from planet_tf.agents.policy import PlanetPolicy
 from planet_tf.models import WorldModel
 from planet_tf.planning import Planner
@@ -26,7 +26,8 @@ class PlanetAgent(tf_agent.TFAgent):
     Args:
       time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
         [N], or both; see `WorldModel` for what is read.
-      action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
+      action_spec: BoundedTensorSpec float32 [A] in [-1, 1]; in [0, 1]: a one-hot vector of A
+        choices.
       seed: decides, with the number of the update, all randomness in training.
       learning_rate: of Adam (release: 1e-3).
       adam_epsilon: of Adam, outside the bias correction (release: 1e-4).
@@ -39,7 +40,7 @@ class PlanetAgent(tf_agent.TFAgent):
         settings are collect/CEM.NAME; None: the planner that is evaluated and exported,
         `PlanetPolicy.planner`.
       exploration: noise of the collect policy, in gin such as @GaussianNoise(); None:
-        GaussianNoise.
+        GaussianNoise, or EpsilonGreedy for discrete actions.
       jit_compile: compiles the policies with XLA.
       train_step_counter: counts updates.
     """
@@ -55,7 +56,7 @@ class PlanetAgent(tf_agent.TFAgent):
         learning_rate_updates: checks.Count = 100_000,
         clip_norm: checks.Positive = 1000.0,
         collect_planner: Planner | None = None,
-        exploration: GaussianNoise | None = None,
+        exploration: Exploration | None = None,
         jit_compile: bool = False,
         train_step_counter: tf.Variable | None = None,
         name: str = "planet_agent",
@@ -85,7 +86,8 @@ class PlanetAgent(tf_agent.TFAgent):
             updates=train_step_counter,
             jit_compile=jit_compile,
         )
-        collects: dict[str, Any] = {"exploration": exploration or GaussianNoise()}
+        usual = EpsilonGreedy if action_specs.is_discrete(action_spec) else GaussianNoise
+        collects: dict[str, Any] = {"exploration": exploration or usual()}
         if collect_planner is not None:
             collects["planner"] = collect_planner
         super().__init__(

@@ -9,10 +9,18 @@ import tensorflow as tf
 from tf_agents.policies import py_tf_eager_policy, tf_policy
 from tf_agents.trajectories import policy_step, time_step as ts
 
-from planet_tf import checks, errors
+from planet_tf import action_specs, checks, errors
 from planet_tf.agents import exploration as explorations
 from planet_tf.models import WorldModel
-from planet_tf.planning import CEM, ImaginedReturn, Plan, Planner, clip
+from planet_tf.planning import (
+    CEM,
+    CategoricalCEM,
+    ImaginedReturn,
+    Plan,
+    Planner,
+    clip,
+    most_probable,
+)
 from planet_tf.seeds import RowSeeds
 
 NO_ACTION = "no action: every candidate's score is NaN or infinite"
@@ -41,16 +49,19 @@ class PlanetPolicy(tf_policy.TFPolicy):
     Args:
       time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
         [N]: what the model reads.
-      action_spec: BoundedTensorSpec float32 [A] in [-1, 1].
+      action_spec: BoundedTensorSpec float32 [A] in [-1, 1]; in [0, 1]: a one-hot vector of A
+        choices.
       world_model: the model to plan with; its variables are shared, not copied.
-      planner: the optimizer of action sequences, in gin such as @CEM(); None: CEM.
+      planner: the optimizer of action sequences, in gin such as @CEM(); None: CEM, or
+        CategoricalCEM for discrete actions.
       objective: what the planner maximises; None: ImaginedReturn.
       exploration: adds noise to the planned action; None: no noise (evaluation).
       updates: counts updates, for the exploration's schedule.
       jit_compile: compiles filter and planner with XLA (faster on a GPU, slower on a CPU).
 
     Raises:
-      ValueError: if the action spec is not one vector in [-1, 1].
+      ValueError: if the action spec is not one vector in [-1, 1] or [0, 1].
+      ConfigError: if planner or exploration are for the other kind of actions.
     """
 
     def __init__(
@@ -60,17 +71,27 @@ class PlanetPolicy(tf_policy.TFPolicy):
         world_model: WorldModel,
         planner: Planner | None = None,
         objective: ImaginedReturn | None = None,
-        exploration: explorations.GaussianNoise | None = None,
+        exploration: explorations.Exploration | None = None,
         updates: tf.Variable | None = None,
         jit_compile: bool = False,
         name: str = "planet_policy",
     ):
         _check_action_spec(action_spec)
         self.world_model = world_model
-        self.planner = CEM() if planner is None else planner
+        self.discrete = action_specs.is_discrete(action_spec)
+        usual = CategoricalCEM if self.discrete else CEM
+        self.planner = usual() if planner is None else planner
         self.objective = ImaginedReturn() if objective is None else objective
         self.exploration = exploration
         self.updates = tf.constant(0) if updates is None else updates
+        for setting, part in (("PlanetPolicy.planner", self.planner), ("exploration", exploration)):
+            if part is not None and part.discrete != self.discrete:
+                raise errors.ConfigError(
+                    f"{setting} is {type(part).__name__}, but the task's actions are "
+                    f"{'discrete' if self.discrete else 'vectors in [-1, 1]'}",
+                    f"{usual.__name__} plans them" if part is self.planner else "",
+                    setting,
+                )
         super().__init__(
             time_step_spec,
             action_spec,
@@ -127,7 +148,9 @@ class PlanetPolicy(tf_policy.TFPolicy):
         next_seeds, filter_seeds, plan_seeds, noise_seeds = RowSeeds(policy_state["seed"]).split(4)
         posterior, latent = self.filter(observation, is_first, policy_state, filter_seeds)
         plan = self.plan(latent, posterior, plan_seeds, self._memory(policy_state, is_first))
-        action = clip(plan.actions[:, 0])  # candidates may be unclipped
+        action = plan.actions[:, 0]
+        # Candidates may be unclipped.
+        action = most_probable(action) if self.discrete else clip(action)
         if self.exploration is not None:
             action = self.exploration(action, noise_seeds, self.updates)
         action = tf.ensure_shape(action, [observation.shape[0], self.world_model.action_size])
@@ -175,9 +198,10 @@ def _check_action_spec(spec) -> None:
     if (
         len(getattr(spec, "shape", ())) != 1
         or spec.dtype != tf.float32
-        or not (np.all(low == np.float32(-1)) and np.all(high == np.float32(1)))
+        or not (np.all(low == np.float32(-1)) or np.all(low == np.float32(0)))
+        or not np.all(high == np.float32(1))
     ):
-        raise ValueError(f"actions must be one bounded vector in [-1, 1], got {spec}")
+        raise ValueError(f"actions must be one vector in [-1, 1] or [0, 1], got {spec}")
 
 
 class PlanetPyPolicy(py_tf_eager_policy.PyTFEagerPolicy):

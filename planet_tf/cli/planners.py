@@ -55,7 +55,7 @@ def run(flags: argparse.Namespace) -> None:
     asked = [points.parse(text) for text in flags.point]
     found, subject = rows.read(out, dial.Row, "planners"), planners.subject(path, flags.checkpoint)
     rows.check_same(out, found, policy=path, updates=subject.updates, seed=flags.seed)
-    asked = asked or planners.default_points(subject.horizon)
+    asked = asked or planners.default_points(subject.horizon, subject.discrete)
     asked = [point._replace(bindings=(*flags.gin_bindings, *point.bindings)) for point in asked]
     for point in asked:
         loading.check_bindings(path, point.bindings)

@@ -1,8 +1,33 @@
-"""Actions with more components than a task has, so that one agent can act in several tasks."""
+"""Actions in another form: longer vectors for several tasks, indices for one-hot vectors."""
 
 import numpy as np
 from tf_agents.environments import wrappers
 from tf_agents.specs import array_spec
+
+from planet_tf import action_specs
+
+
+def indexed(env):
+    """Returns an environment that takes the indices of its choices, as an exported policy acts."""
+    return IndexedActions(env)
+
+
+class IndexedActions(wrappers.PyEnvironmentBaseWrapper):
+    """Takes int32 scalars, 0 to A - 1, instead of one-hot vectors of A components."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        (self._count,) = env.action_spec().shape
+        self._action_spec = array_spec.BoundedArraySpec(
+            (), np.int32, minimum=0, maximum=self._count - 1, name="action"
+        )
+
+    def action_spec(self) -> array_spec.BoundedArraySpec:
+        """Returns the spec of an action: int32 []."""
+        return self._action_spec
+
+    def _step(self, action):
+        return self._env.step(np.eye(self._count, dtype=np.float32)[np.asarray(action)])
 
 
 def pad(env, size: int):
@@ -26,9 +51,7 @@ class PaddedActions(wrappers.PyEnvironmentBaseWrapper):
         (self._taken,) = env.action_spec().shape
         if size < self._taken:
             raise ValueError(f"{env.name}: actions have {self._taken} components, not {size}")
-        self._action_spec = array_spec.BoundedArraySpec(
-            (size,), np.float32, minimum=-1.0, maximum=1.0, name="action"
-        )
+        self._action_spec = action_specs.vector(size)
 
     def action_spec(self) -> array_spec.BoundedArraySpec:
         """Returns the spec of an action: float32 [size] in [-1, 1]."""

@@ -11,7 +11,7 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
-from planet_tf import errors
+from planet_tf import action_specs, errors
 
 IMAGE_SIZE = 64
 _TOLERANCE = 1e-5  # an action may leave [-1, 1] by float error
@@ -27,9 +27,10 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     Observations are a dict of what was asked for: `image`, uint8 [64, 64, 3], drawn once per agent
     step (never if it was not asked for), and `state`, float32 [N]; every array is a fresh copy.
-    Actions are float32 [A] in [-1, 1]. The reward is float32, summed over the action repeat. The
-    discount is 0 only where the task itself terminates; an episode that reaches its time limit ends
-    with discount 1. A step after the last one starts a new episode.
+    Actions are float32 [A] in [-1, 1], or one-hot vectors if the task has A choices. The reward is
+    float32, summed over the action repeat. The discount is 0 only where the task itself terminates;
+    an episode that reaches its time limit ends with discount 1. A step after the last one starts a
+    new episode.
 
     What the task's own code raises in `reset` or `step` becomes an EnvironmentFailure, and NaN or
     infinity in a reward or state a NotFiniteError. An observation or reward of the wrong type is a
@@ -51,6 +52,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         observations: Sequence[str] = ("image",),
         state_size: int = 0,
         camera: int | str | None = None,
+        discrete: bool = False,
     ):
         """Initializes the common part.
 
@@ -62,6 +64,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
           observations: 'image', 'state' or both.
           state_size: N; not needed without 'state'.
           camera: index or name of the camera that draws the image; None: the task has one view.
+          discrete: whether actions are one-hot vectors: a choice of one of A.
 
         Raises:
           ConfigError: if action_repeat is not a whole number from 1 to max_env_steps.
@@ -79,9 +82,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         self._steps = 0
         self._has_worked = False  # whether a step has succeeded
         self._image: np.ndarray | None = None
-        self._action_spec = array_spec.BoundedArraySpec(
-            (action_size,), np.float32, minimum=-1.0, maximum=1.0, name="action"
-        )
+        self._action_spec = action_specs.vector(action_size, discrete)
         specs = {
             "image": array_spec.BoundedArraySpec(
                 (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8, minimum=0, maximum=255, name="image"
@@ -98,7 +99,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
 
     @abc.abstractmethod
     def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
-        """Takes one env step with a float64 [A] in [-1, 1].
+        """Takes one env step with a float64 [A] in [-1, 1], or one-hot.
 
         Returns:
           reward, and the discount if the episode ends with this step, else None.
@@ -119,7 +120,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
     # The rest is common.
 
     def action_spec(self) -> array_spec.BoundedArraySpec:
-        """Returns the spec of an action: float32 [A] in [-1, 1]."""
+        """Returns the spec of an action: float32 [A] in [-1, 1], or one-hot; see `actions`."""
         return self._action_spec
 
     def observation_spec(self) -> dict[str, array_spec.ArraySpec]:
@@ -224,7 +225,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
             )
 
     def _checked(self, action: np.ndarray) -> np.ndarray:
-        """Returns the action as float64 [A] in [-1, 1]; raises ValueError if it is not that."""
+        """Returns the action as float64 [A]; raises ValueError if the spec does not allow it."""
         action = np.asarray(action, np.float64)
         if action.shape != self._action_spec.shape:
             raise ValueError(
@@ -235,4 +236,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
                 f"{self.name}: action {action} is not a number or is outside [-1, 1]; clip it to "
                 "the action spec's bounds"
             )
-        return np.clip(action, -1.0, 1.0)
+        if not action_specs.is_discrete(self._action_spec):
+            return np.clip(action, -1.0, 1.0)
+        if not (np.sum(action) == 1.0 and np.all((action == 0.0) | (action == 1.0))):
+            raise ValueError(f"{self.name}: action {action} is not a one-hot vector")
+        return action

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,8 @@ class GymnasiumEnvironment(TaskEnvironment):
 
     The image is its observation, if that is one, else what it renders; either is averaged to 64x64.
     The state is its observation, flattened by Gymnasium. Actions are mapped affinely from [-1, 1]
-    to its bounds. Where it terminates, the discount is 0; where it is truncated, 1.
+    to the bounds of a Box, or are the one-hot vectors of a Discrete space. Where it terminates, the
+    discount is 0; where it is truncated, 1.
     """
 
     def __init__(
@@ -118,15 +119,12 @@ class GymnasiumEnvironment(TaskEnvironment):
         self._env, self._seed = env, seed
         self._space, self._seen = env.observation_space, None
         self._shows_image = _is_image(spaces, self._space)
-        box = _bounded_box(name, spaces, env.action_space)
+        self._take, count, discrete = _actions(name, spaces, env.action_space)
         for key in observations:
             self._check_shows(name, key, spaces)
         size = spaces.flatdim(self._space) if "state" in observations else 0
         limit = _time_limit(name, env)
-        count = int(np.prod(box.shape))
-        super().__init__(name, count, action_repeat, limit, observations, size)
-        self._low, self._high = (x.astype(np.float64).ravel() for x in (box.low, box.high))
-        self._action_shape, self._action_dtype = box.shape, box.dtype
+        super().__init__(name, count, action_repeat, limit, observations, size, discrete=discrete)
 
     def seed(self, seed: int) -> None:
         """Seeds the environment at the next reset."""
@@ -156,10 +154,7 @@ class GymnasiumEnvironment(TaskEnvironment):
         self._seen, _ = self._env.reset(seed=seed)
 
     def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
-        taken = to_bounds(action, self._low, self._high).astype(self._action_dtype)
-        self._seen, reward, terminated, truncated, _ = self._env.step(
-            taken.reshape(self._action_shape)
-        )
+        self._seen, reward, terminated, truncated, _ = self._env.step(self._take(action))
         return reward, 0.0 if terminated else 1.0 if truncated else None
 
     def _draw(self) -> np.ndarray:
@@ -201,17 +196,33 @@ def _is_image(spaces, space) -> bool:
     )
 
 
-def _bounded_box(name: str, spaces, space):
-    """Returns an action space if it is a bounded Box of floats; else raises ConfigError."""
+def _actions(name: str, spaces, space) -> tuple[Callable[[np.ndarray], Any], int, bool]:
+    """Looks at an action space.
+
+    Returns:
+      what makes its actions from ours, float64 [A]; A; and whether they are discrete.
+
+    Raises:
+      ConfigError: if it is neither Discrete nor a bounded Box of floats.
+    """
+    if isinstance(space, spaces.Discrete):
+        return lambda action: space.start + np.argmax(action), int(space.n), True
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        raise errors.ConfigError(f"{name}: actions must be a Box of bounded floats, got {space}")
+        raise errors.ConfigError(
+            f"{name}: actions must be Discrete or a Box of bounded floats, got {space}"
+        )
     if not space.is_bounded():
         raise errors.ConfigError(
             f"{name}: its actions, {space}, have no bounds",
             "name a function 'module:function' that returns it in a wrapper with bounds, such as "
             "gymnasium.wrappers.TransformAction",
         )
-    return space
+    low, high = (x.astype(np.float64).ravel() for x in (space.low, space.high))
+
+    def to_box(action: np.ndarray) -> np.ndarray:
+        return to_bounds(action, low, high).astype(space.dtype).reshape(space.shape)
+
+    return to_box, len(low), False
 
 
 def _time_limit(name: str, env) -> int:

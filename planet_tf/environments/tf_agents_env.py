@@ -14,6 +14,7 @@ from planet_tf import errors
 from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment, to_bounds
 
 _BOUND = 1e10  # an action that may be larger has no bounds; TF-Agents writes float32's largest
+_MOST_CHOICES = 10_000  # an integer of more values is no choice: it has no bounds
 _EXPECTED = {"image": f"uint8 [{IMAGE_SIZE}, {IMAGE_SIZE}, 3]", "state": "one vector"}
 
 
@@ -21,7 +22,8 @@ class TfAgentsEnvironment(TaskEnvironment):
     """A TF-Agents PyEnvironment; see TaskEnvironment for observations and actions.
 
     It observes an image, uint8 [64, 64, 3], or a state, numbers [N], or a dict that holds them as
-    `image` and `state`. Actions are mapped affinely from [-1, 1] to its own bounds. An episode that
+    `image` and `state`. Actions are mapped affinely from [-1, 1] to its own bounds; those of a
+    bounded integer are one-hot vectors. An episode that
     it ends keeps its discount; one truncated after `max_env_steps` ends with discount 1.
     """
 
@@ -52,14 +54,11 @@ class TfAgentsEnvironment(TaskEnvironment):
                 f"{name}: one environment is needed, not a batch of {env.batch_size}"
             )
         spec, shown = env.action_spec(), _by_name(env.observation_spec())
-        if (
-            not isinstance(spec, array_spec.BoundedArraySpec)
-            or len(spec.shape) != 1
-            or not np.issubdtype(spec.dtype, np.floating)
-            or not np.all(np.maximum(-spec.minimum, spec.maximum) < _BOUND)
-        ):
+        self._choices = _choices(spec)
+        if not self._choices and not _is_bounded_vector(spec):
             raise errors.ConfigError(
-                f"{name}: actions must be one vector of bounded floats, got {spec}"
+                f"{name}: actions must be one vector of bounded floats, or one bounded integer, "
+                f"got {spec}"
             )
         for key in observations:
             found = shown.get(key)
@@ -70,7 +69,15 @@ class TfAgentsEnvironment(TaskEnvironment):
                     setting="load_environment.observations",
                 )
         size = shown["state"].shape[0] if "state" in observations else 0
-        super().__init__(name, spec.shape[0], action_repeat, max_env_steps, observations, size)
+        super().__init__(
+            name,
+            self._choices or spec.shape[0],
+            action_repeat,
+            max_env_steps,
+            observations,
+            size,
+            discrete=bool(self._choices),
+        )
         self._low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
         self._high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
         self._env, self._dtype = env, spec.dtype
@@ -89,7 +96,11 @@ class TfAgentsEnvironment(TaskEnvironment):
         self._seen = _by_name(self._env.reset().observation)
 
     def _advance(self, action: np.ndarray) -> tuple[float, float | None]:
-        step = self._env.step(to_bounds(action, self._low, self._high).astype(self._dtype))
+        if self._choices:
+            taken = self._low + np.argmax(action)
+        else:
+            taken = to_bounds(action, self._low, self._high)
+        step = self._env.step(taken.astype(self._dtype))
         self._seen = _by_name(step.observation)
         return float(step.reward), float(step.discount) if step.is_last() else None
 
@@ -107,6 +118,27 @@ def _by_name(observation) -> Mapping[str, Any]:
     if isinstance(observation, Mapping):
         return observation
     return {"image" if len(observation.shape) == 3 else "state": observation}
+
+
+def _is_bounded_vector(spec) -> bool:
+    return (
+        isinstance(spec, array_spec.BoundedArraySpec)
+        and len(spec.shape) == 1
+        and np.issubdtype(spec.dtype, np.floating)
+        and bool(np.all(np.maximum(-spec.minimum, spec.maximum) < _BOUND))
+    )
+
+
+def _choices(spec) -> int:
+    """Returns the number of values of a bounded integer; 0 for other specs."""
+    if (
+        not isinstance(spec, array_spec.BoundedArraySpec)
+        or spec.shape
+        or not np.issubdtype(spec.dtype, np.integer)
+    ):
+        return 0
+    count = int(spec.maximum) - int(spec.minimum) + 1
+    return count if count < _MOST_CHOICES else 0
 
 
 def _fits(key: str, spec) -> bool:

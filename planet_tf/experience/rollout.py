@@ -11,6 +11,7 @@ from tf_agents.specs import array_spec
 from tf_agents.trajectories import policy_step
 from tf_agents.utils import nest_utils
 
+from planet_tf import action_specs
 from planet_tf.experience import episode as episodes
 from planet_tf.experience.episode import Episode, Transition
 
@@ -131,13 +132,12 @@ class UniformPolicy(py_policy.PyPolicy):
         )
 
     def _action(self, time_step, policy_state, seed=None):
-        spec = self.action_spec
-        actions, seeds = [], []
+        drawn, seeds = [], []
         for words in np.asarray(policy_state["seed"]):
             random = np.random.default_rng(words.astype(np.uint32))
-            actions.append(random.uniform(spec.minimum, spec.maximum, spec.shape))
+            drawn.append(action_specs.sample(self.action_spec, random))
             seeds.append(random.integers(2**32, size=2, dtype=np.uint32))
-        action = np.array(actions, spec.dtype)
+        action = np.array(drawn)
         state = {"seed": np.array(seeds).astype(np.int32)}
         return policy_step.PolicyStep(action if np.ndim(time_step.step_type) else action[0], state)
 

@@ -20,7 +20,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import config, environments, errors
+from planet_tf import action_specs, config, environments, errors
 from planet_tf.environments import dm_control_env
 from planet_tf.environments.base import IMAGE_SIZE
 from planet_tf.machine import flops
@@ -198,7 +198,7 @@ def act_seconds(run: Run, repeats: int) -> ActSeconds:
         state = policy.get_initial_state(1)
         return median_seconds(lambda: policy.action(first, state).state, 2 * repeats, warm_up=5)
 
-    action = np.zeros(env.action_spec().shape, np.float32)
+    action = action_specs.sample(env.action_spec(), np.random.default_rng(0))
     step = median_seconds(lambda: env.step(action), 10 * repeats)
     decision = collecting = decide(run.policy)
     if run.agent.collect_policy.planner != run.agent.policy.planner:

@@ -11,9 +11,11 @@ from planet_tf.experience.timing import TimedPolicy
 from planet_tf.machine.points import Point
 
 
-def default_points(horizon: int) -> list[Point]:
+def default_points(horizon: int, discrete: bool = False) -> list[Point]:
     """Returns planners from 50 to 1000 evaluations around a horizon, in agent steps."""
     sizes = [(25, 2), (50, 2), (100, 2), (100, 4), (250, 4)]
+    if discrete:
+        return [_sampler("CategoricalCEM", *size, horizon) for size in sizes]
     cold = ("CEM.warm_start = False", "CEM.std = 1.0")
     warm = ("CEM.warm_start = True", "CEM.std = 0.5")
     points = [_sampler("CEM", *size, horizon, more=cold) for size in sizes]
@@ -58,10 +60,17 @@ def _shooting(candidates: int, horizon: int) -> Point:
 
 
 class Subject(NamedTuple):
-    """What is measured: the updates of its model, and its own planner's horizon in agent steps."""
+    """What is measured.
+
+    Attributes:
+      updates: that its model was trained for.
+      horizon: of its own planner, in agent steps.
+      discrete: whether its actions are choices.
+    """
 
     updates: int
     horizon: int
+    discrete: bool
 
 
 def subject(path: str, checkpoint: int | None = None) -> Subject:
@@ -71,7 +80,8 @@ def subject(path: str, checkpoint: int | None = None) -> Subject:
       ConfigError: if there is no such policy or checkpoint.
     """
     loaded = training.load_agent(path, checkpoint)
-    return Subject(loaded.updates, getattr(loaded.agent.policy.planner, "horizon", 12))
+    policy = loaded.agent.policy
+    return Subject(loaded.updates, getattr(policy.planner, "horizon", 12), policy.discrete)
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 
@@ -35,7 +35,12 @@ class Planner(abc.ABC):
 
     A planner with memory declares it in `state_spec`. Its state joins the policy state: it is reset
     in the rows whose episode starts, exported and resumed.
+
+    Attributes:
+      discrete: whether it plans one-hot vectors instead of vectors in [-1, 1].
     """
+
+    discrete: ClassVar[bool] = False
 
     def state_spec(self, action_size: int) -> dict[str, tf.TensorSpec]:
         """Returns the specs of one row of the state."""
@@ -48,7 +53,7 @@ class Planner(abc.ABC):
 
     @abc.abstractmethod
     def plan(self, score: Score, seeds: RowSeeds, action_size: int, state: PlannerState) -> Plan:
-        """Plans actions in [-1, 1].
+        """Plans actions in [-1, 1], or one-hot vectors if the planner is discrete.
 
         Args:
           score: rates candidates; see `Score`.
@@ -61,6 +66,12 @@ class Planner(abc.ABC):
 def clip(actions: tf.Tensor) -> tf.Tensor:
     """Clips actions to [-1, 1] but keeps NaN, which XLA's clip would turn into a bound."""
     return tf.where(tf.math.is_nan(actions), actions, tf.clip_by_value(actions, -1.0, 1.0))
+
+
+def most_probable(probabilities: tf.Tensor) -> tf.Tensor:
+    """Returns the one-hot vector of the largest component, [..., A]; keeps NaN."""
+    chosen = tf.one_hot(tf.argmax(probabilities, -1), probabilities.shape[-1])
+    return tf.where(tf.math.is_nan(probabilities), probabilities, chosen)
 
 
 def shift(actions: tf.Tensor) -> tf.Tensor:

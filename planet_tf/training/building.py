@@ -1,10 +1,10 @@
 """Makes an agent from what run.json says of its task, without making the environment."""
 
-import numpy as np
 import tensorflow as tf
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
+from planet_tf import action_specs
 from planet_tf.agents import PlanetAgent
 from planet_tf.seeds import RunSeeds, Stream
 
@@ -15,7 +15,7 @@ def make_agent(identity: dict, jit_compile: bool) -> PlanetAgent:
     """Makes the agent of a run with freshly initialized weights.
 
     Args:
-      identity: of `Run.identity`; its seed, observations and action_size are used.
+      identity: of `Run.identity`; its seed, observations, action_size and discrete are used.
       jit_compile: compiles the policies with XLA.
     """
     seeds = RunSeeds(identity["seed"])
@@ -23,13 +23,11 @@ def make_agent(identity: dict, jit_compile: bool) -> PlanetAgent:
         key: tensor_spec.TensorSpec(shape, _DTYPES[key], key)
         for key, shape in identity["observations"].items()
     }
-    action = tensor_spec.BoundedTensorSpec(
-        [identity["action_size"]], tf.float32, np.float32(-1), np.float32(1), "action"
-    )
+    action = action_specs.vector(identity["action_size"], identity.get("discrete", False))
     tf.keras.utils.set_random_seed(seeds.integer(Stream.WEIGHTS))
     return PlanetAgent(
         ts.time_step_spec(observations),
-        action,
+        tensor_spec.from_spec(action),
         seed=seeds.integer(Stream.UPDATES),
         jit_compile=jit_compile,
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import gin
 from tf_agents.policies import py_policy
 
-from planet_tf import config, environments, errors, runtime, storage
+from planet_tf import action_specs, config, environments, errors, runtime, storage
 from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy
 from planet_tf.environments import actions
 from planet_tf.experience import Collector
@@ -209,10 +209,13 @@ def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) 
         **{**environments.accepted(task, tasks.get(task, {})), **changed},
     )
     # Only one of several tasks may have fewer actions than the policy.
-    size = policy.action_spec.shape[0] if len(tasks) > 1 else None
+    chooses = not policy.action_spec.shape  # an exported policy's choice is an index
+    size = policy.action_spec.shape[0] if len(tasks) > 1 and not chooses else None
 
     def make():
         env = load_task()
+        if chooses and action_specs.is_discrete(env.action_spec()):
+            return wrap(actions.indexed(env))
         return wrap(env if size is None else actions.pad(env, size))
 
     return make

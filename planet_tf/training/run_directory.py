@@ -9,14 +9,14 @@ import re
 import socket
 
 from planet_tf import config, errors, gin_internals, storage
-from planet_tf.agents.exploration import GaussianNoise
+from planet_tf.agents.exploration import EpsilonGreedy, GaussianNoise
 from planet_tf.planning import ImaginedReturn, Planner
 from planet_tf.training import provenance
 
 # The settings of these may change when a run is resumed, and those of subclasses of the latter,
 # such as a custom planner; all other settings are the model's.
 _CHANGEABLE = ("train", "PlanetAgent", "PlanetPolicy", "ReplayBuffer", "load_environment")
-_CHANGEABLE_KINDS = (Planner, ImaginedReturn, GaussianNoise)
+_CHANGEABLE_KINDS = (Planner, ImaginedReturn, GaussianNoise, EpsilonGreedy)
 
 
 class RunDirectory:

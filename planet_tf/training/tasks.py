@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from planet_tf import config, environments, errors
+from planet_tf import action_specs, config, environments, errors
 from planet_tf.environments import actions
 from planet_tf.experience.collector import Collector
 from planet_tf.experience.episode import Episode
@@ -88,6 +88,7 @@ class Tasks:
             **{key: value if self.several else value[0] for key, value in by_task.items()},
             "observations": {key: list(spec.shape) for key, spec in sorted(observed.items())},
             "action_size": self.env.action_spec().shape[0],
+            **({"discrete": True} if action_specs.is_discrete(self.env.action_spec()) else {}),
             **({"kwargs": kwargs} if kwargs else {}),
         }
 
@@ -108,6 +109,7 @@ def _collectors(names: list[str], seed: int, rows: int, report) -> list[Collecto
 
     loaded = {name: load(name) for name in names}
     _check_states_agree(list(loaded.values()))
+    _check_actions_agree(list(loaded.values()))
     size = max(env.action_spec().shape[0] for env in loaded.values())
 
     def make(name: str) -> Any:  # the first time the loaded one, after a failure a new one
@@ -123,6 +125,21 @@ def _check_states_agree(envs: list) -> None:
             f"the tasks' states differ in size, {sizes}: one agent can learn these tasks only from "
             "load_environment.observations = ('image',)",
             setting="load_environment.observations",
+        )
+
+
+def _check_actions_agree(envs: list) -> None:
+    """Vectors are padded to the largest; a choice among others cannot be."""
+    if not any(action_specs.is_discrete(env.action_spec()) for env in envs):
+        return
+    if any(env.action_spec() != envs[0].action_spec() for env in envs):
+        kinds = {
+            env.name: f"{'one of ' * action_specs.is_discrete(spec)}{spec.shape[0]}"
+            for env, spec in ((env, env.action_spec()) for env in envs)
+        }
+        raise errors.ConfigError(
+            f"the tasks' actions differ, {kinds}: one agent cannot learn them together",
+            setting="train.task",
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from planet_tf import errors
-from planet_tf.agents import GaussianNoise
+from planet_tf.agents import EpsilonGreedy, GaussianNoise
 from planet_tf.seeds import RowSeeds
 
 ROWS = tf.stack([tf.fill([2000], 7), tf.range(2000)], 1)
@@ -65,3 +65,30 @@ def test_a_wrong_setting_is_named(setting, value):
     with pytest.raises(errors.ConfigError) as error:
         GaussianNoise(**{setting: value})
     assert error.value.setting == f"GaussianNoise.{setting}"
+
+
+# Discrete actions.
+
+
+def test_a_choice_is_replaced_with_a_probability():
+    @tf.function
+    def run(rows):
+        return EpsilonGreedy(0.3)(tf.one_hot(tf.ones([2000], tf.int32), 3), RowSeeds(rows), 0)
+
+    taken = run(ROWS).numpy()
+    np.testing.assert_array_equal(np.sort(taken, -1), np.broadcast_to([0, 0, 1], taken.shape))
+    # A third of the random choices is the planned one.
+    np.testing.assert_allclose(taken.mean(0), [0.1, 0.8, 0.1], atol=0.03)
+
+
+def test_without_epsilon_nothing_changes_and_nan_stays():
+    action = tf.constant([[0.0, 1.0], [1.0, 0.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(EpsilonGreedy(0.0)(action, RowSeeds(ROWS[:3]), 0), action)
+    assert np.all(np.isnan(EpsilonGreedy(0.99)(action, RowSeeds(ROWS[:3]), 0)[2]))
+
+
+def test_epsilon_has_the_same_schedule():
+    explore = EpsilonGreedy(0.3, 0.1, 100)
+    for updates, expected in ((0, 0.3), (50, 0.2), (1000, 0.1)):
+        np.testing.assert_allclose(explore.epsilon_at(tf.constant(updates)), expected, rtol=1e-6)
+        assert explore.at(updates) == EpsilonGreedy(explore.at(updates).epsilon, None, 100)

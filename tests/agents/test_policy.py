@@ -202,15 +202,15 @@ def test_it_gives_no_distribution_and_takes_no_seed(agent):
 @pytest.mark.parametrize(
     "spec",
     [
-        tensor_spec.BoundedTensorSpec([2], tf.float32, 0, 1),
         tensor_spec.BoundedTensorSpec([2], tf.float32, -1, [1, 2]),
+        tensor_spec.BoundedTensorSpec([2], tf.float32, 0, 2),
         tensor_spec.BoundedTensorSpec([], tf.float32, -1, 1),
         tensor_spec.BoundedTensorSpec([2, 2], tf.float32, -1, 1),
         tensor_spec.BoundedTensorSpec([2], tf.int32, -1, 1),
         tf.TensorSpec([2], tf.float32),
         {"a": tensor_spec.BoundedTensorSpec([2], tf.float32, -1, 1)},
     ],
-    ids=["from 0", "to 2", "scalar", "matrix", "int32", "unbounded", "dict"],
+    ids=["one to 2", "to 2", "scalar", "matrix", "int32", "unbounded", "dict"],
 )
 def test_only_a_vector_in_minus_one_to_one_is_an_action(agent, spec):
     with pytest.raises(ValueError, match=r"\[-1, 1\]"):

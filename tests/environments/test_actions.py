@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tf_agents.environments import utils
 
-from planet_tf import environments
+from planet_tf import action_specs, environments
 from planet_tf.environments import actions, dot_goal
 
 
@@ -73,3 +73,55 @@ def test_padding_to_its_own_size_changes_nothing():
     env = dot_goal.DotGoal(seed=0)
     assert actions.pad(env, 2) is env
     assert actions.pad(env, 3).action_spec().shape == (3,)
+
+
+# Choices.
+
+
+class Levers(dot_goal.DotGoal):
+    """Three levers: the second one moves the dot."""
+
+    def __init__(self):
+        super().__init__(seed=0)
+        self._action_spec = action_specs.vector(3, discrete=True)
+        self.pulled = []
+
+    def _advance(self, action):
+        self.pulled.append(int(np.argmax(action)))
+        return super()._advance(action[:2])
+
+
+def test_only_the_spec_tells_a_choice():
+    assert action_specs.is_discrete(action_specs.vector(3, discrete=True))
+    assert not action_specs.is_discrete(action_specs.vector(3))
+
+
+def test_a_choice_is_one_hot():
+    env = Levers()
+    env.reset()
+    env.step(np.float32([0, 1, 0]))
+    assert env.pulled == [1]
+    for wrong in ([0, 0, 0], [1, 1, 0], [0.5, 0.5, 0], [0, 0, -1]):
+        with pytest.raises(ValueError, match="one-hot"):
+            env.step(np.float32(wrong))
+
+
+def test_an_index_is_taken_too():
+    inner = Levers()
+    env = actions.indexed(inner)
+    spec = env.action_spec()
+    assert (spec.shape, spec.dtype, spec.minimum, spec.maximum) == ((), np.int32, 0, 2)
+    env.reset()
+    for index in (2, 0, 1):
+        env.step(np.int32(index))
+    assert inner.pulled == [2, 0, 1]
+
+
+def test_samples_are_uniform():
+    random = np.random.default_rng(0)
+    spec = action_specs.vector(3, discrete=True)
+    drawn = np.array([action_specs.sample(spec, random) for _ in range(3000)])
+    assert drawn.dtype == np.float32 and np.all(drawn.sum(1) == 1)
+    np.testing.assert_allclose(drawn.mean(0), [1 / 3] * 3, atol=0.03)
+    drawn = np.array([action_specs.sample(action_specs.vector(2), random) for _ in range(1000)])
+    assert drawn.dtype == np.float32 and drawn.min() < -0.9 and drawn.max() > 0.9

@@ -6,11 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
-from tf_agents.environments import utils
 
-from planet_tf import environments, errors
+from planet_tf import action_specs, environments, errors
 from planet_tf.environments import gymnasium_env
 from planet_tf.environments.gymnasium_env import GymnasiumEnvironment
+from planet_tf.experience import UniformPolicy, run_episodes
 
 STATE = spaces.Box(-np.inf, np.inf, (2,), np.float64)
 IMAGE = spaces.Box(0, 255, (128, 96, 3), np.uint8)
@@ -209,11 +209,56 @@ def test_failures_are_named(how, kind, part):
 # Registered environments.
 
 
-@pytest.mark.parametrize("name", ["gym:Pendulum-v1", "gym:MountainCarContinuous-v0"])
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("gym:Blackjack-v1", {"max_episode_steps": 20}),
+        ("gym:CliffWalking-v0", {"max_episode_steps": 20}),
+        ("gym:FrozenLake-v1", {}),
+        ("gym:FrozenLake8x8-v1", {}),
+        ("gym:Taxi-v3", {}),
+    ],
+)
+def test_toy_text_is_seen_as_states(name, kwargs):
+    if name == "gym:CliffWalking-v0" and gymnasium.__version__ >= "1.1":
+        name = "gym:CliffWalking-v1"
+    env = environments.load(name, seed=0, observations=("state",), kwargs=kwargs)
+    assert env.max_steps > 1
+    (episode,) = run_episodes(env, UniformPolicy(env), [np.random.SeedSequence(0)])
+    np.testing.assert_array_equal(episode["action"][1:].sum(1), 1)
+    assert np.isin(episode["state"], (0, 1)).all()  # one-hot, of all choices
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_a_choice_is_an_index_from_the_spaces_start(start):
+    env = Scripted(action=spaces.Discrete(3, start=start))
+    task = wrap(env, action_repeat=2)
+    task.reset()
+    task.step(np.float32([0, 0, 1]))
+    assert env.taken == [start + 2] * 2
+    assert task.action_spec().shape == (3,) and task.action_spec().minimum == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gym:Acrobot-v1",
+        "gym:CartPole-v1",
+        "gym:MountainCar-v0",
+        "gym:MountainCarContinuous-v0",
+        "gym:Pendulum-v1",
+    ],
+)
 def test_registered_environments_keep_their_specs(name):
     env = environments.load(name, seed=0, observations=("image", "state"))
     assert env.name == name and env.action_repeat == 1
-    utils.validate_py_environment(env, episodes=1)
+    random = np.random.default_rng(0)
+    step = env.reset()
+    while not step.is_last():
+        step = env.step(action_specs.sample(env.action_spec(), random))
+        for key, spec in env.observation_spec().items():
+            assert spec.check_array(step.observation[key])
+    assert step.reward.dtype == np.float32 and step.discount in (0, 1)
     env.close()
 
 

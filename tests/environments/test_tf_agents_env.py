@@ -195,3 +195,15 @@ def test_a_batch_is_refused():
     env.batch = 3
     with pytest.raises(errors.ConfigError, match="scripted.*3"):
         wrap(env)
+
+
+@pytest.mark.parametrize("least", [0, -1])
+def test_a_bounded_integer_is_a_choice(least):
+    scripted = Scripted(action=array_spec.BoundedArraySpec((), np.int32, least, least + 2))
+    env = wrap(scripted)
+    assert env.action_spec().shape == (3,) and env.action_spec().minimum == 0
+    env.reset()
+    for choice in (2, 0):
+        env.step(np.eye(3, dtype=np.float32)[choice])
+    assert scripted.taken == [least + 2, least]
+    assert all(action.dtype == np.int32 for action in scripted.taken)

@@ -26,7 +26,9 @@ def test_all_parts_are_measured(small_matmul, tmp_path):
     )
     assert rate > 0
     found = {part.name.removeprefix("toy: "): part for part in parts}
-    assert all(part.seconds > 0 for part in parts)
+    # These two are differences of times, and below 0 where a step happens to be slow.
+    differences = ("simulation", "the rest (files, logs)")
+    assert all(part.seconds > 0 for part in parts if not part.name.endswith(differences))
     for name in ("update", "decision"):
         part = found[name]
         assert 0 < part.of_matmul == pytest.approx(1e9 * part.gflop / part.seconds / rate)
