@@ -125,8 +125,8 @@ def _report(flags: argparse.Namespace, trained, policy, episodes: list[dict]) ->
         "min {min:.1f}, max {max:.1f}) in {env_steps} env steps; a decision takes "
         "{decision_ms_median:.1f} ms (median; 95 %: {decision_ms_95:.1f} ms)".format(**found)
     )
-    found["run"] = _run(flags.path, env.name, trained.updates)
     if flags.json:
+        found["run"] = _run(flags.path, env.name, trained.updates)
         storage.write_text(flags.json, json.dumps(found, indent=1) + "\n")
         print(f"json: {flags.json}")
 
@@ -139,11 +139,13 @@ def _run(path: str, task: str, updates: int) -> dict | None:
     root = storage.expand(path)
     if not (root / "scalars.jsonl").is_file():
         return None
-    found = [curve for curve in curves.read_run(root) if curve.task == task]
-    if not found:  # another task than those it was trained on
+    for curve in curves.read_run(root):
+        rows = np.flatnonzero(curve.columns["updates"] <= updates)
+        if curve.task == task and len(rows):
+            break
+    else:  # another task than those it was trained on, or a log that was cut off
         return None
-    curve = found[0]
-    row = int(np.flatnonzero(curve.columns["updates"] <= updates)[-1])
+    row = int(rows[-1])
     counts = {name: int(curve.columns[name][row]) for name in curves.COUNTERS}
     return {
         "variant": curve.variant,
