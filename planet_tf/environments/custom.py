@@ -61,7 +61,14 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
 
     optional = {"action_repeat": action_repeat, "camera": camera}
     settings = {key: value for key, value in optional.items() if value is not None}
-    settings = {"seed": seed, "observations": tuple(observations), **settings, **(kwargs or {})}
+    settings = {"seed": seed, "observations": tuple(observations), **settings}
+    if twice := sorted(settings.keys() & (kwargs or {}).keys()):
+        raise errors.ConfigError(
+            f"load_environment.kwargs holds {', '.join(twice)}, which have settings of their own",
+            "train.seed, load_environment.observations, ...",
+            "load_environment.kwargs",
+        )
+    settings |= kwargs or {}
     taken = settings
     if "action_repeat" not in accepted(name, {"action_repeat": action_repeat}):
         taken = {key: value for key, value in settings.items() if key != "action_repeat"}

@@ -27,8 +27,11 @@ _WARM_UP = 20  # updates that are not timed
 
 
 def check(root: str | os.PathLike, point: Point) -> None:
-    """Raises ConfigError if a point's bindings cannot be used; nothing is computed."""
-    _parse(root, point)
+    """Makes a point's model, in seconds; raises ConfigError if its bindings cannot be used."""
+    identity = _parse(root, point)
+    with errors.as_config_errors():
+        Settings()
+        building.make_agent(identity, jit_compile=False)
 
 
 def episode_files(root: str | os.PathLike, count: int | None = None) -> list[pathlib.Path]:

@@ -14,7 +14,7 @@ from planet_tf import action_specs, config, environments, errors, runtime, stora
 from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy
 from planet_tf.environments import actions
 from planet_tf.experience import Collector
-from planet_tf.planning import CEM
+from planet_tf.planning import CEM, CategoricalCEM
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import building, exported, run_directory
 from planet_tf.training.checkpoints import Checkpoints
@@ -94,10 +94,10 @@ def check_bindings(root_dir: str | os.PathLike, bindings: Sequence[str]) -> None
     Raises:
       ConfigError: if they cannot be used.
     """
-    parse(storage.tensorflow_path(root_dir), bindings)
+    identity = parse(storage.tensorflow_path(root_dir), bindings)
     with errors.as_config_errors():
         if config.value_of(PlanetPolicy, "planner") is None:
-            CEM()
+            CategoricalCEM() if identity.get("discrete") else CEM()
 
 
 def parse(

@@ -54,6 +54,8 @@ def test_points_are_fitted_once_per_seed(command, toy_run, tmp_path, fitted):
         (["nowhere"], "nowhere"),
         (["RUN", "--point=;"], "--point"),
         (["RUN", f"--point={NATS}", "--point=train.episodes = 3"], "train.episodes"),
+        (["RUN", "--point=WorldModel.free_nats = -1"], "WorldModel.free_nats"),
+        (["RUN", "--point=Decoder.kernel_sizes = (5, 5)"], "Decoder.kernel_sizes"),
         (["RUN", "--updates=0"], "--updates"),
         (["RUN", "--out=no/x.csv"], "no"),
     ],

@@ -71,6 +71,11 @@ def test_the_dial_measures_planners_of_choices(run):
         assert point.bindings[0] == "PlanetPolicy.planner = @CategoricalCEM()"
 
 
+def test_wrong_settings_of_its_planner_are_found_early(run):
+    with pytest.raises(errors.ConfigError, match=r"CategoricalCEM\.candidates"):
+        loading.check_bindings(run, ["CategoricalCEM.candidates = -3"])
+
+
 def test_a_planner_of_the_other_kind_is_refused(run):
     with pytest.raises(errors.ConfigError, match=r"is CEM, but .* discrete .*CategoricalCEM"):
         training.load_agent(run, bindings=["PlanetPolicy.planner = @CEM()"])
