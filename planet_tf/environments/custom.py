@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from planet_tf.environments.base import TaskEnvironment
 
 
+GYMNASIUM = "gym:"
+"""Begins the names of Gymnasium's registered environments, which are no custom tasks."""
+
+
 def is_custom(name: str) -> bool:
     """Whether a name has the form 'module:function'."""
-    return isinstance(name, str) and ":" in name and not name.startswith("gym:")
+    return isinstance(name, str) and ":" in name and not name.startswith(GYMNASIUM)
 
 
 def function(name: str) -> Callable[..., Any]:
@@ -73,7 +77,7 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
     if "action_repeat" not in accepted(name, {"action_repeat": action_repeat}):
         taken = {key: value for key, value in settings.items() if key != "action_repeat"}
     env = _call(name, taken)
-    if gymnasium_env.is_gymnasium(env):
+    if gymnasium_env.is_environment(env):
         repeat = 1 if action_repeat is None else action_repeat
         env = gymnasium_env.GymnasiumEnvironment(env, name, repeat, observations, seed)
     elif taken != settings:

@@ -10,9 +10,7 @@ import numpy as np
 
 from planet_tf import errors
 from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment, to_bounds
-
-PREFIX = "gym:"
-"""Of the names of Gymnasium's registered environments, such as 'gym:Pendulum-v1'."""
+from planet_tf.environments.custom import GYMNASIUM
 
 
 def check_id(name: str) -> None:
@@ -21,7 +19,7 @@ def check_id(name: str) -> None:
     Raises:
       ConfigError: if Gymnasium is not installed, or has no such environment.
     """
-    gymnasium, identifier = _gymnasium(), name.removeprefix(PREFIX)
+    gymnasium, identifier = _gymnasium(), name.removeprefix(GYMNASIUM)
     try:
         if ":" in identifier:  # Gymnasium's own form: a module that registers it, and the ID
             importlib.import_module(identifier.partition(":")[0])
@@ -54,7 +52,7 @@ def load_registered(
     Raises:
       ConfigError: if it cannot be made, or has spaces that no agent of planet_tf can use.
     """
-    gymnasium, identifier = _gymnasium(), name.removeprefix(PREFIX)
+    gymnasium, identifier = _gymnasium(), name.removeprefix(GYMNASIUM)
     settings = {"disable_env_checker": True, **kwargs}
     try:
         env = gymnasium.make(identifier, **settings)
@@ -70,7 +68,7 @@ def load_registered(
     return GymnasiumEnvironment(env, name, action_repeat, observations, seed)
 
 
-def is_gymnasium(env: object) -> bool:
+def is_environment(env: object) -> bool:
     """Whether an object is an environment of Gymnasium, which need not be installed."""
     return any(kind.__module__.startswith("gymnasium.") for kind in type(env).__mro__)
 
@@ -232,7 +230,7 @@ def _time_limit(name: str, env) -> int:
         limit = env.get_wrapper_attr("_max_episode_steps")  # of gymnasium.wrappers.TimeLimit
     if limit is None:
         hint = "load_environment.kwargs = {'max_episode_steps': 1000}"
-        if not name.startswith(PREFIX):
+        if not name.startswith(GYMNASIUM):
             hint = "wrap it in gymnasium.wrappers.TimeLimit"
         raise errors.ConfigError(f"{name} has no time limit", hint, "load_environment.kwargs")
     return int(limit)

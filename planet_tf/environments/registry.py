@@ -76,7 +76,7 @@ def check_name(name: str) -> None:
 
 def is_gymnasium(name: str) -> bool:
     """Whether a name has the form 'gym:ID'."""
-    return isinstance(name, str) and name.startswith("gym:")
+    return isinstance(name, str) and name.startswith(custom.GYMNASIUM)
 
 
 @checks.configurable("load_environment", denylist=["name", "seed", "processes"])

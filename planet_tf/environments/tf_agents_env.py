@@ -23,8 +23,8 @@ class TfAgentsEnvironment(TaskEnvironment):
 
     It observes an image, uint8 [64, 64, 3], or a state, numbers [N], or a dict that holds them as
     `image` and `state`. Actions are mapped affinely from [-1, 1] to its own bounds; those of a
-    bounded integer are one-hot vectors. An episode that
-    it ends keeps its discount; one truncated after `max_env_steps` ends with discount 1.
+    bounded integer are one-hot vectors. An episode that it ends keeps its discount; one truncated
+    after `max_env_steps` ends with discount 1.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPy
       ConfigError: if the directory holds none.
     """
     path = storage.tensorflow_path(directory)
-    if not (path / "saved_model.pb").is_file() or not (path / "policy_specs.pbtxt").is_file():
+    if not is_policy(path) or not (path / "policy_specs.pbtxt").is_file():
         raise errors.ConfigError(
             f"{path} holds neither a run (config.gin) nor an exported policy (saved_model.pb)"
         )
