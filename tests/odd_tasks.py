@@ -150,3 +150,9 @@ class Ends(TaskEnvironment):
 
 class EndsSoon(Ends):
     low, high = 3, 4
+
+
+class SaysItEnds(EndsSoon):
+    def __init__(self, seed=None, observations=("state",), action_repeat=1):
+        super().__init__(seed, observations, action_repeat)
+        self.terminates = True

@@ -15,7 +15,14 @@ from planet_tf.planning import Planner
 
 
 @checks.configurable(
-    denylist=["time_step_spec", "action_spec", "seed", "jit_compile", "train_step_counter"],
+    denylist=[
+        "time_step_spec",
+        "action_spec",
+        "terminates",
+        "seed",
+        "jit_compile",
+        "train_step_counter",
+    ],
 )
 class PlanetAgent(tf_agent.TFAgent):
     """Learns the world model from chunks and acts by planning in it.
@@ -28,6 +35,7 @@ class PlanetAgent(tf_agent.TFAgent):
         [N], or both; see `WorldModel` for what is read.
       action_spec: BoundedTensorSpec float32 [A] in [-1, 1]; in [0, 1]: a one-hot vector of A
         choices.
+      terminates: whether episodes may end with discount 0; see `WorldModel.continuation_scale`.
       seed: decides, with the number of the update, all randomness in training.
       learning_rate: of Adam (release: 1e-3).
       adam_epsilon: of Adam, outside the bias correction (release: 1e-4).
@@ -49,6 +57,7 @@ class PlanetAgent(tf_agent.TFAgent):
         self,
         time_step_spec: ts.TimeStep,
         action_spec,
+        terminates: bool = False,
         seed: int = 0,
         learning_rate: checks.Positive = 1e-3,
         adam_epsilon: checks.Positive = 1e-4,
@@ -67,6 +76,7 @@ class PlanetAgent(tf_agent.TFAgent):
             action_size=action_spec.shape[0],
             image_shape=shapes.get("image"),
             state_size=shapes.get("state", (0,))[0],
+            terminates=terminates,
         )
         last = learning_rate if final_learning_rate is None else final_learning_rate
         self.optimizer = self._make_optimizer(

@@ -41,6 +41,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
       action_repeat: env steps per agent step.
       max_steps: agent steps per episode, unless the task terminates earlier.
       camera: index or name of the camera that draws the image; None: the task has one view.
+      terminates: whether the task may end an episode itself, with discount 0.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
         state_size: int = 0,
         camera: int | str | None = None,
         discrete: bool = False,
+        terminates: bool = False,
     ):
         """Initializes the common part.
 
@@ -65,6 +67,8 @@ class TaskEnvironment(py_environment.PyEnvironment):
           state_size: N; not needed without 'state'.
           camera: index or name of the camera that draws the image; None: the task has one view.
           discrete: whether actions are one-hot vectors: a choice of one of A.
+          terminates: whether the task may end an episode itself, with discount 0: the agent then
+            learns where.
 
         Raises:
           ConfigError: if action_repeat is not a whole number from 1 to max_env_steps.
@@ -76,7 +80,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
                 f"env steps of an episode), got {action_repeat!r}",
                 setting="load_environment.action_repeat",
             )
-        self.name, self.camera = name, camera
+        self.name, self.camera, self.terminates = name, camera, terminates
         self.action_repeat = int(action_repeat)
         self.max_steps = max_env_steps // self.action_repeat
         self._steps = 0

@@ -122,7 +122,16 @@ class GymnasiumEnvironment(TaskEnvironment):
             self._check_shows(name, key, spaces)
         size = spaces.flatdim(self._space) if "state" in observations else 0
         limit = _time_limit(name, env)
-        super().__init__(name, count, action_repeat, limit, observations, size, discrete=discrete)
+        super().__init__(
+            name,
+            count,
+            action_repeat,
+            limit,
+            observations,
+            size,
+            discrete=discrete,
+            terminates=True,
+        )
 
     def seed(self, seed: int) -> None:
         """Seeds the environment at the next reset."""

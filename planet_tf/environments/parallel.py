@@ -33,7 +33,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
     multiprocessing's spawn, a script that makes these needs `if __name__ == "__main__":`.
 
     Attributes:
-      name, action_repeat, max_steps, camera: as TaskEnvironment's.
+      name, action_repeat, max_steps, camera, terminates: as TaskEnvironment's.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
             for row in range(self._count):
                 self._workers.append(_Worker(row, self.name, self._settings))
             made = [worker.receive(START_TIMEOUT) for worker in self._workers]
-        self.action_repeat, self.max_steps, self.camera, *specs = made[0]
+        self.action_repeat, self.max_steps, self.camera, self.terminates, *specs = made[0]
         self._observation_spec, self._action_spec = specs
 
     def close(self) -> None:
@@ -226,7 +226,8 @@ def _work(pipe: connection.Connection, name: str, settings: dict[str, Any]) -> N
         try:
             with registry.load(name, **settings) as env:
                 specs = env.observation_spec(), env.action_spec()
-                pipe.send(((env.action_repeat, env.max_steps, env.camera, *specs), None))
+                shape = env.action_repeat, env.max_steps, env.camera, env.terminates
+                pipe.send(((*shape, *specs), None))
                 while True:
                     act, argument = pipe.recv()
                     if act == "reset" and argument is not None:

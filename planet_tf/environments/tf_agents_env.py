@@ -77,6 +77,7 @@ class TfAgentsEnvironment(TaskEnvironment):
             observations,
             size,
             discrete=bool(self._choices),
+            terminates=bool(np.min(env.discount_spec().minimum) < 1.0),
         )
         self._low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
         self._high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)

@@ -22,6 +22,8 @@ from planet_tf import checks, errors, runtime, seeds, storage
 from planet_tf.experience import episode as episodes
 from planet_tf.experience.episode import Episode
 
+_FEWEST_FRAMES = 2  # of an episode: before and after its only decision
+
 
 @checks.configurable(denylist=["data_spec", "directory"])
 class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
@@ -48,7 +50,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         self._add_fn = tf.function(self._add, input_signature=[steps], autograph=False)
         with tf.device("cpu:0"):
             self._span = tf.Variable([0, 0], trainable=False, dtype=tf.int64)
-        self._datasets: dict[tuple[int, int, int], tf.data.Dataset] = {}
+        self._datasets: dict[tuple, tf.data.Dataset] = {}
         self.num_episodes = 0
         """Episodes ever added, those that were dropped for capacity included."""
         self.moved_aside = 0
@@ -109,27 +111,31 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
     # Chunks of them.
 
     def chunks(
-        self, seed: int, start: int, count: int, batch_size: int, chunk_length: int
+        self,
+        seed: int,
+        start: int,
+        count: int,
+        batch_size: int,
+        chunk_length: int,
+        across: bool = True,
     ) -> tf.data.Dataset:
         """Returns the batches of updates start, ..., start + count - 1, prefetched.
 
         The batch of an update depends on `seed`, its number and the buffer's contents alone.
         Exhaust a dataset before the next `add_episode` or `chunks`: prefetching must not race with
-        them.
+        them. For the other arguments see `sample`.
         """
         self._span.assign([start, start + count])
-        key = (seed, batch_size, chunk_length)
+        key = (seed, batch_size, chunk_length, across)
         if key not in self._datasets:
             self._datasets[key] = self._dataset(*key)
         return self._datasets[key]
 
-    def _dataset(self, seed: int, batch_size: int, chunk_length: int) -> tf.data.Dataset:
+    def _dataset(self, seed: int, *sizes) -> tf.data.Dataset:
         """Builds the dataset of `chunks` once: tracing it for every fit takes longer."""
         dataset = tf.data.Dataset.from_tensors(0)
         dataset = dataset.flat_map(lambda _: tf.data.Dataset.range(self._span[0], self._span[1]))
-        dataset = dataset.map(
-            lambda i: self.sample(tf.stack([seed, tf.cast(i, tf.int32)]), batch_size, chunk_length)
-        )
+        dataset = dataset.map(lambda i: self.sample(tf.stack([seed, tf.cast(i, tf.int32)]), *sizes))
         # tf.data's autotuner takes a thread of the pool that updates compute with: on 2 cores,
         # about every second fit ran on one.
         options = tf.data.Options()
@@ -139,52 +145,84 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
             return dataset.apply(tf.data.experimental.prefetch_to_device("/gpu:0", 2))
         return dataset.prefetch(1)
 
-    def sample(self, seed: tf.Tensor, batch_size: int, chunk_length: int) -> dict[str, tf.Tensor]:
+    def sample(
+        self, seed: tf.Tensor, batch_size: int, chunk_length: int, across: bool = True
+    ) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.
+
+        An episode that is shorter than a chunk is taken whole, and further episodes, drawn
+        uniformly too, follow from their first frames, where `is_first` is True, until the chunk is
+        full.
 
         Args:
           seed: int32 [2]; the same seed and contents give the same batch.
           batch_size: B.
-          chunk_length: L; shorter episodes are skipped.
+          chunk_length: L.
+          across: False: no chunk goes on into another episode; shorter episodes are skipped.
 
         Returns:
           One batch of the data spec's structure, [B, L, ...].
 
         Raises:
-          tf.errors.InvalidArgumentError: if no episode is long enough.
+          tf.errors.InvalidArgumentError: if there is no episode, or none is long enough.
         """
         with tf.device(self._device):
-            rows, lengths = self._long_enough(chunk_length)
+            rows, lengths = self._episodes_of(1 if across else chunk_length)
             draws = seeds.uniform([2, batch_size], seed)
-            picks = _uniform_index(draws[0], tf.size(rows))
-            spare = tf.cast(tf.gather(lengths, picks) - chunk_length, tf.int32)
+            first = _uniform_index(draws[0], tf.size(rows))
+            spare = tf.maximum(tf.gather(lengths, first) - chunk_length, 0)
             offsets = _uniform_index(draws[1], spare + 1)
-            chunks = tf.map_fn(
-                lambda at: self._chunk(at[0], at[1], chunk_length),
-                (tf.gather(rows, picks), offsets),
-                fn_output_signature=tf.nest.map_structure(
-                    lambda s: tf.TensorSpec([chunk_length, *s.shape], s.dtype), self._data_spec
-                ),
+            followers = (chunk_length - 1) // _FEWEST_FRAMES if across else 0
+            draws = seeds.uniform([batch_size, followers], seeds.fold_in(seed, 1))
+            picks = tf.concat([first[:, None], _uniform_index(draws, tf.size(rows))], 1)
+            picked = tf.gather(lengths, picks)  # [B, 1 + followers], as the next two
+            missing = chunk_length - tf.cumsum(picked, 1, exclusive=True)
+            counts = tf.minimum(picked, tf.maximum(missing, 0))
+            starts = tf.pad(offsets[:, None], [[0, 0], [0, followers]])
+            return tf.map_fn(
+                lambda pieces: self._chunk(chunk_length, *pieces),
+                (tf.gather(rows, picks), starts, counts),
+                fn_output_signature={
+                    key: tf.TensorSpec([chunk_length, *spec.shape], spec.dtype)
+                    for key, spec in self._data_spec.items()
+                },
                 parallel_iterations=1,
             )
-            return tf.nest.map_structure(
-                lambda x, s: tf.ensure_shape(x, [batch_size, chunk_length, *s.shape]),
-                chunks,
-                self._data_spec,
-            )
 
-    def _long_enough(self, chunk_length: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the table's rows of episodes that hold a chunk, oldest first; their lengths."""
+    def _episodes_of(self, frames: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns rows and int32 lengths of episodes with at least `frames`, oldest first."""
         oldest_first = tf.range(1, self._capacity + 1, dtype=tf.int64) + self._last_episode
         oldest_first %= self._capacity
-        lengths = tf.gather(self._episode_lengths, oldest_first)
-        rows = tf.boolean_mask(oldest_first, lengths >= chunk_length)
-        message = f"no episode in {self._directory} has the {chunk_length} frames of a chunk"
+        lengths = tf.cast(tf.gather(self._episode_lengths, oldest_first), tf.int32)
+        enough = lengths >= frames
+        rows = tf.boolean_mask(oldest_first, enough)
+        message = f"no episode in {self._directory} has {frames} frames"
         with tf.control_dependencies([tf.debugging.assert_positive(tf.size(rows), message)]):
-            return tf.identity(rows), tf.gather(self._episode_lengths, rows)
+            return tf.identity(rows), tf.boolean_mask(lengths, enough)
 
-    def _chunk(self, row, offset, chunk_length):
-        indices = offset + tf.range(chunk_length)
+    def _chunk(self, chunk_length, rows, starts, counts):
+        """Returns the frames of a chunk's pieces, one after the other; a count may be 0."""
+
+        def joined():
+            frames = tf.map_fn(
+                lambda piece: self._frames(*piece),
+                tuple(tf.boolean_mask(x, counts > 0) for x in (rows, starts, counts)),
+                fn_output_signature={
+                    key: tf.RaggedTensorSpec([None, *spec.shape], spec.dtype, ragged_rank=0)
+                    for key, spec in self._data_spec.items()
+                },
+            )
+            return {
+                key: tf.ensure_shape(frames[key].flat_values, [chunk_length, *spec.shape])
+                for key, spec in self._data_spec.items()
+            }
+
+        whole = counts[0] == chunk_length  # ragged tensors take three times as long
+        return tf.cond(whole, lambda: self._frames(rows[0], starts[0], chunk_length), joined)
+
+    def _frames(self, row, start, count):
+        """Returns frames start, ..., start + count - 1 of the episode in a row."""
+        indices = start + tf.range(count)
         return tf.nest.map_structure(
             lambda steps, spec: tf.raw_ops.TensorListGather(
                 input_handle=steps,

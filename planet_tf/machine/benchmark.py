@@ -188,7 +188,6 @@ def fresh_run(jit_compile: bool | None = None) -> Iterator[tuple[Run, Settings]]
 
 def act_seconds(run: Run, repeats: int) -> ActSeconds:
     """Times an update, decisions and an agent step of a run that has an episode."""
-    run.learner.check_long_enough(run.replay)
     batch = next(iter(run.learner.chunks(run.replay, repeats)))
     update = median_seconds(lambda: run.learner.update(batch).loss, repeats)
     env = run.tasks.env

@@ -30,7 +30,7 @@ CELLS: dict[str, Any] = {"rssm": rssm.RSSMCell, "ssm": ssm.SSMCell, "rnn": rnn.R
 """The latent models by the names that `WorldModel.latent` takes."""
 
 
-@checks.configurable(denylist=["action_size", "image_shape", "state_size"])
+@checks.configurable(denylist=["action_size", "image_shape", "state_size", "terminates"])
 class WorldModel(tf.Module):
     """Predicts observations and rewards from actions in a latent space (paper section 3).
 
@@ -41,6 +41,7 @@ class WorldModel(tf.Module):
       action_size: A.
       image_shape: (H, W, C) of the environment's images; None: it shows none.
       state_size: N, components of the environment's state vector; 0: it shows none.
+      terminates: whether episodes may end with discount 0.
       image_size: side in pixels of the square image that the model reads and predicts; if it is
         smaller than H and W, images are averaged down to it first.
       latent: 'rssm', 'ssm' or 'rnn'; see `planet_tf.models`.
@@ -52,7 +53,8 @@ class WorldModel(tf.Module):
       overshooting_scale: weight of the overshooting term.
       global_prior_scale: weight of KL(posterior || N(0, I)) (paper's SSM: 0.1).
       continuation_scale: weight of the term that learns where episodes end, which planning then
-        takes into account; 0: all episodes are assumed to continue.
+        takes into account; 0: all episodes are assumed to continue. None: 1 if episodes may end
+        with discount 0, else 0.
       precision: 'float32', or 'mixed_bfloat16' or 'mixed_float16' for layers that compute in 16
         bits; parameters, latent states, likelihoods and divergences always are float32.
       encoder: a function or class that makes a custom encoder, without arguments: a network from
@@ -70,6 +72,7 @@ class WorldModel(tf.Module):
         action_size: int,
         image_shape: tuple[int, int, int] | None = (64, 64, 3),
         state_size: int = 0,
+        terminates: bool = False,
         image_size: checks.Count = 64,
         latent: Literal["rssm", "ssm", "rnn"] = "rssm",
         observation_scale: checks.NonNegative = 1.0,
@@ -79,7 +82,7 @@ class WorldModel(tf.Module):
         overshooting_distance: checks.Count = 1,
         overshooting_scale: checks.NonNegative = 1.0,
         global_prior_scale: checks.NonNegative = 0.0,
-        continuation_scale: checks.NonNegative = 0.0,
+        continuation_scale: checks.NonNegative | None = None,
         precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32",
         encoder: Callable[[], tf.Module] | None = None,
         decoder: Callable[[], tf.Module] | None = None,
@@ -93,6 +96,8 @@ class WorldModel(tf.Module):
         self.input_shape: tuple[int, ...] = (state_size,)
         if image_shape:
             self.input_shape = (image_size, image_size, image_shape[-1])
+        if continuation_scale is None:
+            continuation_scale = float(terminates)
         self.weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
         self.overshooting_distance = overshooting_distance
         with _keras_policy(precision):

@@ -15,7 +15,8 @@ def make_agent(identity: dict, jit_compile: bool) -> PlanetAgent:
     """Makes the agent of a run with freshly initialized weights.
 
     Args:
-      identity: of `Run.identity`; its seed, observations, action_size and discrete are used.
+      identity: of `Run.identity`; its seed, observations, action_size, discrete and terminates are
+        used.
       jit_compile: compiles the policies with XLA.
     """
     seeds = RunSeeds(identity["seed"])
@@ -28,6 +29,7 @@ def make_agent(identity: dict, jit_compile: bool) -> PlanetAgent:
     return PlanetAgent(
         ts.time_step_spec(observations),
         tensor_spec.from_spec(action),
+        identity.get("terminates", False),
         seed=seeds.integer(Stream.UPDATES),
         jit_compile=jit_compile,
     )

@@ -21,6 +21,7 @@ class Learner:
 
     Attributes:
       update: a batch of chunks -> LossInfo; one optimizer step.
+      chunk_length: L, frames per chunk.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Learner:
                 setting="WorldModel.overshooting_distance",
             )
         self._agent, self._seeds = agent, seeds
-        self._batch_size, self._chunk_length = batch_size, chunk_length
+        self._batch_size, self.chunk_length = batch_size, chunk_length
         self.update = tf.function(agent.train, jit_compile=jit_compile, autograph=False)
         self._loss = tf.function(agent.loss, jit_compile=jit_compile, autograph=False)
 
@@ -64,10 +65,8 @@ class Learner:
           progress: called with the number of steps taken, after each.
 
         Raises:
-          ConfigError: if no episode is as long as a chunk.
           NotFiniteError: if a term is NaN or infinite.
         """
-        self.check_long_enough(replay)
         start, first = time.perf_counter(), self.updates
         history: list[dict[str, tf.Tensor]] = []
         for batch in self.chunks(replay, updates):
@@ -82,10 +81,10 @@ class Learner:
         return {**means, "time/updates_per_second": updates / (time.perf_counter() - start)}
 
     def test(self, heldout: ReplayBuffer) -> dict[str, float]:
-        """Returns the loss terms of held-out chunks; none if no episode is as long as a chunk."""
-        batch = self._heldout_chunks(heldout, self._batch_size)
-        if batch is None:
+        """Returns the loss terms of held-out chunks; none if there is no episode."""
+        if not heldout.longest:
             return {}
+        batch = self._heldout_chunks(heldout, self._batch_size)
         return {f"test/{key}": float(value) for key, value in self._loss(batch).extra.items()}
 
     def predict(
@@ -97,10 +96,10 @@ class Learner:
           the errors after the context, means by name, and the first chunk's prediction as arrays;
           see `open_loop`.
         """
-        context = min(open_loop.CONTEXT, self._chunk_length - 1)
-        batch = self._heldout_chunks(heldout, 8)
-        if batch is None:
+        context = min(open_loop.CONTEXT, self.chunk_length - 1)
+        if heldout.longest < self.chunk_length:
             return None
+        batch = self._heldout_chunks(heldout, 8, across=False)
         prediction = self._predict(batch, context, tf.constant(open_loop.SEED))
         found = open_loop.errors(prediction, batch["reward"])
         means = {key: float(tf.reduce_mean(error[:, context:])) for key, error in found.items()}
@@ -109,24 +108,11 @@ class Learner:
     def chunks(self, replay: ReplayBuffer, updates: int) -> tf.data.Dataset:
         """Returns the batches of the next updates."""
         seed = self._seeds.integer(Stream.REPLAY)
-        return replay.chunks(seed, self.updates, updates, self._batch_size, self._chunk_length)
+        return replay.chunks(seed, self.updates, updates, self._batch_size, self.chunk_length)
 
-    def check_long_enough(self, replay: ReplayBuffer) -> None:
-        """Raises ConfigError if no episode in the replay is as long as a chunk."""
-        length, longest = self._chunk_length, replay.longest
-        if longest < length:
-            raise errors.ConfigError(
-                f"train.chunk_length ({length}) exceeds the {longest} frames of the longest "
-                "episode collected so far",
-                f"set it to at most {longest}",
-                "train.chunk_length",
-            )
-
-    def _heldout_chunks(self, heldout: ReplayBuffer, count: int):
-        if heldout.longest < self._chunk_length:
-            return None
+    def _heldout_chunks(self, heldout: ReplayBuffer, count: int, across: bool = True):
         seed = self._seeds.integer(Stream.HELDOUT)
-        chunks = heldout.chunks(seed, self.updates, 1, count, self._chunk_length)
+        chunks = heldout.chunks(seed, self.updates, 1, count, self.chunk_length, across)
         return next(iter(chunks))
 
 

@@ -87,7 +87,6 @@ class Run:
         seed = self._seeds.integer(Stream.ENVIRONMENT)
         self.tasks = Tasks(settings.task, seed, settings.environments, self._environment_failed)
         parts.callback(self.tasks.close)
-        self.tasks.check_chunk_length(settings.chunk_length)
         self.identity = {"seed": settings.seed, **self.tasks.identity()}
         compiles_policies = runtime.compiles(settings.jit_compile)
         self.agent = building.make_agent(self.identity, compiles_policies)
@@ -153,8 +152,6 @@ class Run:
             self.replay, updates, lambda done: self.report.within_fit(done, updates)
         )
         test = self.learner.test(self.heldout)
-        if not test:
-            self.report.once("no held-out episode is as long as a chunk: no test terms yet")
         self.report.fitted({**terms, **test}, self.counters())
 
     def collect(self, count: int = 1) -> None:
@@ -243,6 +240,7 @@ class Run:
         for number, episode in self._episodes(policy, Stream.COLLECT, self.episodes, count):
             task, planned = self.tasks.name(number), policy is self.collect_policy
             self.replay.add_episode(episode)
+            self._explain(episode)
             self._metrics.observe(task, episode)
             self.report.collected(
                 task,
@@ -265,6 +263,19 @@ class Run:
             sequences = [self._seeds.sequence(stream, number) for number in numbers]
             found = self.tasks.collect(start, policy, sequences, [interrupts.check])
             yield from zip(numbers, found, strict=True)
+
+    def _explain(self, episode: Episode) -> None:
+        """Says once what follows from an episode that is short, or that terminates."""
+        length = self.learner.chunk_length
+        if len(episode["reward"]) < length:
+            self.report.once(
+                f"episodes are shorter than a chunk of {length} frames: chunks go on into others"
+            )
+        if not episode["discount"][-1] and self.agent.world_model.continuation is None:
+            self.report.once(
+                "warning: an episode terminated, but nothing learns where episodes end; "
+                "WorldModel.continuation_scale = 1.0 in a new run does"
+            )
 
     def _environment_failed(self, line: str) -> None:
         interrupts.check()  # a signal to the whole process group kills workers too

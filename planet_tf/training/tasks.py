@@ -64,16 +64,6 @@ class Tasks:
         """Collects episodes of the task of episode `number`; see `Collector.collect`."""
         return self.collectors[number % len(self.names)].collect(*arguments)
 
-    def check_chunk_length(self, length: int) -> None:
-        """Raises ConfigError if a task's episodes are always shorter than a chunk."""
-        for env in (collector.env for collector in self.collectors):
-            if length > env.max_steps + 1:
-                raise errors.ConfigError(
-                    f"train.chunk_length ({length}) exceeds the {env.max_steps + 1} frames of an "
-                    f"episode of {env.name} at action repeat {env.action_repeat}",
-                    setting="train.chunk_length",
-                )
-
     def identity(self) -> dict:
         """Returns what must not change within a run; for several tasks, lists."""
         envs = [collector.env for collector in self.collectors]
@@ -89,6 +79,7 @@ class Tasks:
             "observations": {key: list(spec.shape) for key, spec in sorted(observed.items())},
             "action_size": self.env.action_spec().shape[0],
             **({"discrete": True} if action_specs.is_discrete(self.env.action_spec()) else {}),
+            **({"terminates": True} if any(env.terminates for env in envs) else {}),
             **({"kwargs": kwargs} if kwargs else {}),
         }
 

@@ -62,22 +62,49 @@ def test_chunks_lie_within_one_episode(tmp_path):
 
 
 def test_episodes_then_offsets_are_uniform(tmp_path):
-    lengths = [7, 5, 2, 24, 10]  # chunks of 5: offsets 3, 1, none, 20, 6
+    lengths = [7, 5, 2, 24, 10]  # chunks of 5: offsets 3, 1, whole, 20, 6
     number, offset = drawn(filled(tmp_path, lengths), seed=4, count=6000, length=5)
-    counts = np.bincount(number, minlength=5)
-    assert counts[2] == 0
-    assert stats.chisquare(counts[[0, 1, 3, 4]]).pvalue > 0.01
+    assert stats.chisquare(np.bincount(number, minlength=5)).pvalue > 0.01
     for n, offsets in ((0, 3), (3, 20), (4, 6)):
         seen = np.bincount(offset[number == n], minlength=offsets)
         assert len(seen) == offsets
         assert stats.chisquare(seen).pvalue > 0.01
-    assert np.all(offset[number == 1] == 0)
+    assert np.all(offset[(number == 1) | (number == 2)] == 0)
 
 
-def test_a_chunk_needs_an_episode_of_its_length(tmp_path):
-    for directory, lengths in ((tmp_path / "short", [4, 3]), (tmp_path / "empty", [])):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="5 frames"):
-            filled(directory, lengths).sample(tf.constant([0, 0]), 2, 5)
+def test_after_a_short_episode_others_follow_from_their_first_frames(tmp_path):
+    lengths = [3, 2, 40]
+    chunks = filled(tmp_path, lengths).sample(tf.constant([7, 1]), 2000, 8)
+    number, step = (chunks["action"].numpy()[..., i].astype(int) for i in (1, 0))
+    np.testing.assert_array_equal(chunks["is_first"], step == 0)
+    np.testing.assert_array_equal(chunks["reward"], 1000 * number + step)
+    followers = []
+    for n, t in zip(number, step, strict=True):
+        at = 0
+        while at < 8:
+            taken = min(lengths[n[at]], 8 - at)
+            assert np.all(n[at : at + taken] == n[at])  # whole, unless the chunk is full
+            np.testing.assert_array_equal(t[at : at + taken], t[at] + np.arange(taken))
+            assert t[at] == 0 or (at == 0 and n[0] == 2)
+            followers += [n[at]] if at else []
+            at += taken
+    assert stats.chisquare(np.bincount(followers, minlength=3)).pvalue > 0.01
+
+
+def test_long_episodes_are_drawn_as_without_the_short_ones_following(tmp_path):
+    buffer = filled(tmp_path, [9, 5, 17])
+    for seed in range(5):
+        one, two = (buffer.sample(tf.constant([3, seed]), 50, 5, a) for a in (True, False))
+        helpers.assert_same(one, two)
+
+
+def test_chunks_of_one_episode_skip_short_ones(tmp_path):
+    chunks = filled(tmp_path / "mixed", [4, 9]).sample(tf.constant([0, 0]), 50, 5, across=False)
+    assert np.all(chunks["action"].numpy()[..., 1] == 1)
+    for across, lengths, frames in ((False, [4, 3], 5), (True, [], 1), (False, [], 5)):
+        buffer = filled(tmp_path / f"{across}{len(lengths)}", lengths)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"has {frames} frames"):
+            buffer.sample(tf.constant([0, 0]), 2, 5, across)
 
 
 def test_a_seed_and_the_contents_decide_a_batch(tmp_path):
@@ -193,5 +220,6 @@ def test_observations_go_through_files_to_chunks(tmp_path, observations):
 def test_episodes_of_every_length_share_a_graph(tmp_path):
     buffer = filled(tmp_path, range(2, 12))
     assert buffer._add_fn.experimental_get_tracing_count() == 1
-    assert buffer.longest == ReplayBuffer(helpers.SPEC, tmp_path).longest == 11
-    assert ReplayBuffer(helpers.SPEC, tmp_path / "empty").longest == 0
+    again, empty = (ReplayBuffer(helpers.SPEC, path) for path in (tmp_path, tmp_path / "empty"))
+    assert buffer.longest == again.longest == 11
+    assert empty.longest == 0

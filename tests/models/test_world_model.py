@@ -253,6 +253,13 @@ def test_rewards_beyond_a_likely_end_count_little():
     np.testing.assert_allclose(value, [6.0], atol=1e-5)
 
 
+def test_where_episodes_end_is_learned_by_default_if_they_do():
+    assert make().continuation is None
+    assert make(terminates=True).continuation is not None
+    assert make(terminates=True, continuation_scale=0.0).continuation is None
+    assert make(continuation_scale=0.5).continuation is not None
+
+
 def test_the_continuation_term_by_numpy(batch):
     model = make(continuation_scale=2.0)
     loss, terms = model.loss(batch, SEED)

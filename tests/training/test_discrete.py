@@ -17,7 +17,6 @@ SETTINGS = [
     "train.task = 'gym:CartPole-v1'",
     "load_environment.observations = ('state',)",
     "load_environment.kwargs = {'max_episode_steps': 20}",
-    "WorldModel.continuation_scale = 1.0",
 ]
 
 

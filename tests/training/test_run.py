@@ -16,9 +16,7 @@ from dm_control.rl import control
 from planet_tf import config, errors
 from planet_tf.environments import dot_goal
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import Settings, interrupts, learner as learners, run as runs
-
-TEST = learners.Learner.test  # which `light` replaces
+from planet_tf.training import Settings, interrupts, run as runs
 
 
 def episodes(run, kind="train"):
@@ -367,23 +365,22 @@ def test_a_second_ctrl_c_stops_without_a_checkpoint(light, interrupting, tmp_pat
 # Short episodes.
 
 
-def test_a_run_continues_without_a_long_held_out_episode(light, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(learners.Learner, "test", TEST)
-    ends = {"train__task": "odd_tasks:Ends", "load_environment__observations": ("state",)}
-    light(tmp_path, **ends, train__seed=1)
-    assert capsys.readouterr().err.count("held-out") == 1
-    tags = {tag for line in helpers.scalars(tmp_path) for tag in line}
-    assert "train/loss" in tags and not any(tag.startswith("test/") for tag in tags)
-
-
-def test_episodes_that_are_all_too_short_name_the_setting(light, tmp_path):
+def test_what_follows_from_short_episodes_is_said_once(light, tmp_path, capsys):
     ends = {"train__task": "odd_tasks:EndsSoon", "load_environment__observations": ("state",)}
-    for _ in range(2):
-        with pytest.raises(errors.ConfigError, match="8.* 4 ") as error:
-            light(tmp_path, **ends)
-        assert error.value.setting == "train.chunk_length"
-    light(tmp_path, train__chunk_length=4)
-    assert len(episodes(tmp_path)) == 4
+    light(tmp_path, **ends)
+    lines = capsys.readouterr().err
+    assert lines.count("chunks go on into others") == 1
+    assert lines.count("nothing learns where episodes end") == 1
+    assert "terminates" not in json.loads((tmp_path / "run.json").read_text())
+
+
+def test_a_task_that_terminates_has_a_head_that_learns_where(quick, tmp_path, capsys):
+    ends = {"train__task": "odd_tasks:SaysItEnds", "load_environment__observations": ("state",)}
+    quick(tmp_path, **ends)
+    assert "nothing learns" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "run.json").read_text())["terminates"]
+    tags = {tag for line in helpers.scalars(tmp_path) for tag in line}
+    assert {"train/continuation_loss", "test/continuation_loss"} <= tags
 
 
 @pytest.mark.parametrize(

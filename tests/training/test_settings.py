@@ -69,7 +69,6 @@ def test_a_wrong_task_is_named(task, named):
         ("train.task", "dot_gaol", "train.task"),
         ("train.episodes", 2, "train.episodes"),
         ("train.device", "gpu", "train.device"),
-        ("train.chunk_length", 52, "train.chunk_length"),
         ("load_environment.observations", ("images",), "load_environment.observations"),
         ("load_environment.action_repeat", 51, "load_environment.action_repeat"),
         ("WorldModel.overshooting_distance", 8, "WorldModel.overshooting_distance"),

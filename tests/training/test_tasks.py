@@ -58,13 +58,6 @@ def test_the_identity_of_one_task_has_no_lists(shows, camera):
     tasks.close()
 
 
-def test_a_chunk_must_fit_into_every_task(several):
-    several.check_chunk_length(51)
-    with pytest.raises(errors.ConfigError, match="52.* 51 .*dot_goal") as error:
-        several.check_chunk_length(52)
-    assert error.value.setting == "train.chunk_length"
-
-
 def test_several_tasks_take_one_environment_each():
     with pytest.raises(errors.ConfigError, match="2") as error:
         Tasks(SEVERAL, seed=1, rows=2)
