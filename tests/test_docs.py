@@ -1,6 +1,7 @@
 """Every Python block in README and docs runs, and docs/configuration.md is up to date."""
 
 import importlib.util
+import json
 import re
 import runpy
 import subprocess
@@ -74,7 +75,7 @@ def briefly(monkeypatch):
 
 def test_every_file_of_the_docs_is_run_here():
     names = {"slider.py", "tank.py", "patches.py", "plan.py", "greedy.py", "robot.py"}
-    assert set(files()) == names
+    assert set(files()) == names | {"thermostat.py"}
 
 
 def test_dm_control_task_and_its_policy_on_a_robot(run_here, python, folder, capsys):
@@ -98,6 +99,19 @@ def test_dm_control_task_and_its_policy_on_a_robot(run_here, python, folder, cap
     for action in actions:
         assert action.shape == (1,) and np.all(np.abs(action) <= 1)
     assert actions[0] != actions[1]
+
+
+def test_gymnasium_task(run_here, folder, briefly):
+    env = run_here("thermostat.py")["make"]().unwrapped
+    env.reset(seed=1)
+    env.room, env.outside = 10.0, -10.0
+    (room, outside), reward, burst, *_ = env.step(1)
+    assert (room, outside, burst) == pytest.approx((-1.8, -1.0, False))  # 10 - 1 + 2 = 11 degrees
+    assert reward == pytest.approx(np.exp(-81 / 4))
+    identity = json.loads((folder / "runs" / "thermostat" / "run.json").read_text())
+    assert identity["discrete"] and identity["terminates"]
+    (policy,) = briefly  # to export
+    assert policy.discrete
 
 
 def test_tf_agents_task(run_here, folder, briefly):

@@ -32,6 +32,12 @@ def check_id(name: str) -> None:
         ) from error
 
 
+def uses_mujoco(name: str) -> bool:
+    """Whether an environment 'gym:ID' is one of Gymnasium's that MuJoCo simulates and draws."""
+    spec = _gymnasium().spec(name.removeprefix(GYMNASIUM).rpartition(":")[2])
+    return "mujoco" in str(spec.entry_point)
+
+
 def load_registered(
     name: str,
     seed: int | None,

@@ -153,9 +153,14 @@ def load(
 
 
 def needs_rendering(name: str, observations: Sequence[str]) -> bool:
-    """Whether `load` needs a rendering backend: for images of dm_control's suite."""
-    suite = name != _TOY and not custom.is_custom(name) and not is_gymnasium(name)
-    return suite and "image" in observations
+    """Whether `load` needs a rendering backend: for images that MuJoCo draws."""
+    if "image" not in observations or name == _TOY or custom.is_custom(name):
+        return False
+    if is_gymnasium(name):
+        from planet_tf.environments import gymnasium_env
+
+        return gymnasium_env.uses_mujoco(name)
+    return True
 
 
 def load_suite(name: str):
@@ -199,6 +204,10 @@ def _registered(name, seed, action_repeat, observations, camera, kwargs) -> "Tas
     from planet_tf.environments import gymnasium_env
 
     _refuse_camera(name, camera)
+    if needs_rendering(name, observations):
+        from planet_tf.environments import rendering
+
+        rendering.choose()
     repeat = 1 if action_repeat is None else action_repeat
     return gymnasium_env.load_registered(name, seed, repeat, observations, kwargs or {})
 

@@ -255,6 +255,27 @@ def test_registered_environments_keep_their_specs(name):
     env.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "state", "actions", "terminates"),
+    [
+        ("gym:HalfCheetah-v5", 17, 6, False),
+        ("gym:Hopper-v5", 11, 3, True),
+        ("gym:InvertedPendulum-v5", 4, 1, True),
+    ],
+)
+def test_mujoco_environments_are_stepped_and_drawn(name, state, actions, terminates):
+    env = environments.load(name, seed=0, action_repeat=4, observations=("image", "state"))
+    random, step = np.random.default_rng(0), env.reset()
+    assert step.observation["state"].shape == (state,) and env.action_spec().shape == (actions,)
+    assert step.observation["image"].std() > 10  # not blank
+    for _ in range(40):
+        if step.is_last():
+            break
+        step = env.step(action_specs.sample(env.action_spec(), random))
+    assert step.is_last() == terminates and step.discount == (0 if terminates else 1)
+    env.close()
+
+
 def test_a_seed_decides_an_episode():
     def starts(seed):
         env = environments.load("gym:Pendulum-v1", seed=seed, observations=("state",))
