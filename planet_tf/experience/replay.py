@@ -118,6 +118,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         batch_size: int,
         chunk_length: int,
         across: bool = True,
+        favour_ends: bool = False,
     ) -> tf.data.Dataset:
         """Returns the batches of updates start, ..., start + count - 1, prefetched.
 
@@ -126,7 +127,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         them. For the other arguments see `sample`.
         """
         self._span.assign([start, start + count])
-        key = (seed, batch_size, chunk_length, across)
+        key = (seed, batch_size, chunk_length, across, favour_ends)
         if key not in self._datasets:
             self._datasets[key] = self._dataset(*key)
         return self._datasets[key]
@@ -146,7 +147,12 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         return dataset.prefetch(1)
 
     def sample(
-        self, seed: tf.Tensor, batch_size: int, chunk_length: int, across: bool = True
+        self,
+        seed: tf.Tensor,
+        batch_size: int,
+        chunk_length: int,
+        across: bool = True,
+        favour_ends: bool = False,
     ) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.
 
@@ -159,6 +165,9 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
           batch_size: B.
           chunk_length: L.
           across: False: no chunk goes on into another episode; shorter episodes are skipped.
+          favour_ends: the last frame of an episode is drawn about as often as others: a chunk that
+            would begin in the last L frames begins L frames before the end instead. (With uniform
+            offsets the last frame is in one chunk of T - L + 1, others are in up to L.)
 
         Returns:
           One batch of the data spec's structure, [B, L, ...].
@@ -171,7 +180,8 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
             draws = seeds.uniform([2, batch_size], seed)
             first = _uniform_index(draws[0], tf.size(rows))
             spare = tf.maximum(tf.gather(lengths, first) - chunk_length, 0)
-            offsets = _uniform_index(draws[1], spare + 1)
+            starts = tf.gather(lengths, first) if favour_ends else spare + 1
+            offsets = tf.minimum(_uniform_index(draws[1], starts), spare)
             followers = (chunk_length - 1) // _FEWEST_FRAMES if across else 0
             draws = seeds.uniform([batch_size, followers], seeds.fold_in(seed, 1))
             picks = tf.concat([first[:, None], _uniform_index(draws, tf.size(rows))], 1)

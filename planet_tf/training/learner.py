@@ -108,12 +108,17 @@ class Learner:
     def chunks(self, replay: ReplayBuffer, updates: int) -> tf.data.Dataset:
         """Returns the batches of the next updates."""
         seed = self._seeds.integer(Stream.REPLAY)
-        return replay.chunks(seed, self.updates, updates, self._batch_size, self.chunk_length)
+        return self._chunks(replay, seed, updates, self._batch_size)
 
     def _heldout_chunks(self, heldout: ReplayBuffer, count: int, across: bool = True):
         seed = self._seeds.integer(Stream.HELDOUT)
-        chunks = heldout.chunks(seed, self.updates, 1, count, self.chunk_length, across)
-        return next(iter(chunks))
+        return next(iter(self._chunks(heldout, seed, 1, count, across)))
+
+    def _chunks(self, replay: ReplayBuffer, seed, updates, count, across=True) -> tf.data.Dataset:
+        learns_ends = self._agent.world_model.continuation is not None
+        return replay.chunks(
+            seed, self.updates, updates, count, self.chunk_length, across, favour_ends=learns_ends
+        )
 
 
 def _check_finite(terms: dict[str, tf.Tensor], update: int) -> None:
