@@ -1,5 +1,8 @@
 """Small tasks of odd kinds, as users write them: `odd_tasks:NAME`, with this folder in sys.path."""
 
+import os
+import pathlib
+
 import numpy as np
 
 from planet_tf.environments import rendering
@@ -156,3 +159,11 @@ class SaysItEnds(EndsSoon):
     def __init__(self, seed=None, observations=("state",), action_repeat=1):
         super().__init__(seed, observations, action_repeat)
         self.terminates = True
+
+
+# its process dies when it is made for the first time
+def crashes_once(seed=None, observations=("state",), marker=None):
+    if not os.path.exists(marker):
+        pathlib.Path(marker).touch()
+        os._exit(1)
+    return Ends(seed, observations)

@@ -26,7 +26,8 @@ PACKAGES = {
     "analysis": {"models", "experience"},
     "training": {"models", "environments", "experience", "planning", "agents", "analysis"},
     "machine": {"models", "environments", "experience", "analysis", "training"},
-    "cli": {"models", "experience", "agents", "analysis", "training", "machine"},
+    "cluster": {"training"},
+    "cli": {"models", "experience", "agents", "analysis", "training", "machine", "cluster"},
 }
 
 

@@ -10,6 +10,7 @@ from planet_tf import errors, runtime, stack
 
 COMMANDS = {
     "train": "train an agent; the same command resumes the run",
+    "sweep": "train tasks x settings x seeds, on one machine or a Ray cluster",
     "evaluate": "score a trained policy without noise, and film it",
     "imagine": "show what a run's model predicts",
     "plot": "draw learning curves, write tables of results",

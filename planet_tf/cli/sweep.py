@@ -1,0 +1,114 @@
+"""Trains tasks x settings x seeds, as many runs at a time as there are CPUs and GPUs."""
+
+import argparse
+import sys
+
+from planet_tf import storage
+from planet_tf.cli import flags as common
+
+EXAMPLE = (
+    "example: planet-tf sweep --task=cheetah.gin --task=walker.gin --gin_file=cpu.gin "
+    "--grid='PlanetAgent.learning_rate=[1e-3, 3e-3]' --seeds=0:3 --root_dir=runs/rates; the same "
+    "command resumes it"
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags."""
+    parser.add_argument(
+        "--task",
+        action="append",
+        required=True,
+        metavar="FILE_OR_NAME",
+        help="a task's gin file, such as cheetah.gin, or an environment's name, such as hopper_hop "
+        "or gym:Pendulum-v1, which is trained with planet.gin; may be repeated",
+    )
+    common.add_gin(parser)
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="NAME=[VALUE, ...]",
+        help="a setting and its values; may be repeated, all are combined",
+    )
+    parser.add_argument("--seeds", default="0", help="such as 0:5 (0 to 4) or 0,3,7 (default: 0)")
+    parser.add_argument(
+        "--root_dir",
+        type=storage.expand,
+        default=storage.expand("runs/sweep"),
+        metavar="DIR",
+        help="holds a directory for each run; all machines must see it (default: runs/sweep)",
+    )
+    parser.add_argument(
+        "--cpus", type=common.WholeNumber(1), default=1, help="CPUs of each run (default: 1)"
+    )
+    parser.add_argument(
+        "--gpus", type=float, default=0.0, help="GPUs of each run, or a share, such as 0.25"
+    )
+    parser.add_argument(
+        "--retries",
+        type=common.WholeNumber(0),
+        default=3,
+        help="how often a run that fails is resumed from its checkpoint (default: 3)",
+    )
+    parser.add_argument(
+        "--address",
+        help="a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: this machine alone)",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="prints the command of each run in a line of its own, such as for Slurm, and ends",
+    )
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Trains all runs, then writes CSVs, figure and table; returns 1 if a run failed."""
+    from planet_tf.cluster import cells
+
+    found = cells.make(
+        flags.task,
+        flags.gin_file,
+        flags.gin_bindings,
+        [cells.parse_grid(text) for text in flags.grid],
+        cells.parse_seeds(flags.seeds),
+    )
+    episodes = cells.check(found)
+    if flags.dry_run:
+        for cell in found:
+            print(cell.command(flags.root_dir))
+        return 0
+
+    from planet_tf.cluster import progress, sweep
+
+    with progress.Display(flags.root_dir, episodes) as display:
+        outcomes = sweep.run(
+            found,
+            flags.root_dir,
+            sweep.Resources(flags.cpus, flags.gpus),
+            flags.retries,
+            flags.address,
+            display.show,
+            display.line,
+        )
+    done = [name for name in episodes if outcomes[name] == "done"]
+    _summarize([flags.root_dir / name for name in done], flags.root_dir)
+    return int(len(done) < len(episodes))
+
+
+def _summarize(runs, root) -> None:
+    """Writes a CSV per run and a figure, and prints the table."""
+    from planet_tf import errors
+    from planet_tf.analysis import aggregation, figures, tables
+
+    curves = [curve for path in runs for curve in tables.read(path)]
+    if not curves:
+        return
+    print(aggregation.table(curves))
+    files = tables.write_csvs(curves, root / "csv")
+    try:
+        files += figures.draw(curves, root / "learning_curves.png")
+    except errors.ConfigError as error:  # matplotlib is not installed
+        print(f"no figure: {error}", file=sys.stderr)
+    for file in files:
+        print(file)

@@ -1,0 +1,79 @@
+"""Connects to Ray: one that is started here, for this process alone, or a cluster."""
+
+import contextlib
+import importlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from planet_tf import errors
+
+_LOOPBACK = "127.0.0.1"
+_OBJECT_STORE = 512 * 2**20  # bytes of shared memory, taken as they are needed
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Any]:
+    """Yields the module `ray`, connected; disconnects afterwards, and ends what was started.
+
+    Ray executes what it is sent. One that is started here listens on the loopback interface alone,
+    and answers only those who know a token that is drawn for it.
+
+    Args:
+      address: None starts Ray on this machine; 'auto' finds the cluster that this machine belongs
+        to; 'HOST:PORT' and 'ray://HOST:PORT' name one.
+      cpus: CPUs of a Ray that is started; None: all of this machine.
+
+    Raises:
+      ConfigError: if Ray is not installed, or there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
+    if address is None:
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    ray = _ray()
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address is None:
+            _start(ray, num_cpus=cpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise errors.ConfigError(
+            f"no connection to Ray at {address or 'this machine'}: {error}",
+            "ray status shows whether a cluster runs here; ray start --head starts one",
+            "--address",
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise errors.ConfigError(
+            "Ray is not installed", "pip install -e '.[cluster]' in the checkout installs it"
+        ) from error
+
+
+def _start(ray, **settings) -> None:
+    """Starts Ray on the loopback interface.
+
+    Ray replaces 127.0.0.1 by the address that other machines see, and then listens on all
+    interfaces; there is no setting against it.
+    """
+    unchanged = mock.patch("ray._private.services.resolve_ip_for_localhost", lambda host: host)
+    with unchanged:
+        ray.init(
+            address="local",
+            _node_ip_address=_LOOPBACK,
+            object_store_memory=_OBJECT_STORE,
+            **settings,
+        )
+    if ray.util.get_node_ip_address() != _LOOPBACK:
+        ray.shutdown()
+        raise RuntimeError(f"this version of Ray, {ray.__version__}, does not stay on loopback")
