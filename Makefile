@@ -64,12 +64,15 @@ figures: $(INSTALLED)  ## redraws the figures of README and docs from the CSVs i
 	 --out=results/cartpole_swingup-cpu.png \
 	 --title='Cartpole swingup from pixels, one CPU core per run' \
 	 --labels 'cartpole_swingup-cpu=evaluations, without noise'
+	$(BIN)/planet-tf plot results/dmcontrol100k/*.csv --reference=100k --out=results/dmcontrol100k.png \
+	 --title='From pixels, one CPU core per run'
 	cp results/planners/cartpole_swingup.png docs/images/planners_cartpole_swingup.png
 	$(BIN)/planet-tf plot $(LATENT_MODELS) --out=docs/images/latent_models.png \
 	 --title='Cartpole swingup from its state: latent models'
 
 table: $(INSTALLED)  ## prints the results in results/ next to the paper's scores
-	@$(BIN)/planet-tf plot results/*.csv $(LATENT_MODELS) --table
+	@$(BIN)/planet-tf plot results/*.csv results/gymnasium/*.csv $(LATENT_MODELS) --table
+	@echo; $(BIN)/planet-tf plot results/dmcontrol100k/*.json --table
 
 notebook: preflight  ## re-executes notebooks/planet.ipynb in place, in minutes
 	$(BIN)/python -c "import nbclient, nbformat; notebook = nbformat.read('$(NOTEBOOK)', 4); \

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from planet_tf import errors
-from planet_tf.analysis.curves import PAPER_SCORES, Curve
+from planet_tf.analysis.curves import Curve
+from planet_tf.analysis.published import PAPER
 
 
 def iqm(values: np.ndarray) -> np.ndarray:
@@ -137,7 +138,7 @@ def table(curves: Iterable[Curve]) -> str:
             spans = [_span([curve.points(x)[-1, 0] for curve in seeds]) for x in _SPANS]
             returns = [f"{end[1]:.0f}" for end in ends]
             total = f"{np.mean([end[1] for end in ends]):.0f}"
-            paper = f"{PAPER_SCORES.get(task, '')}"
+            paper = f"{PAPER.get(task, '')}"
             cells = [task, variant, f"{len(seeds)}", *spans, total, " ".join(returns), paper]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

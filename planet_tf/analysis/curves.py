@@ -25,16 +25,6 @@ COLUMNS = (
 )
 """Columns of a results CSV."""
 
-PAPER_SCORES = {
-    "cartpole_swingup": 821,
-    "reacher_easy": 832,
-    "cheetah_run": 662,
-    "finger_spin": 700,
-    "ball_in_cup_catch": 930,
-    "walker_walk": 951,
-}
-"""PlaNet after 1000 episodes (Hafner et al. 2019, table 1)."""
-
 PAUSE_MINUTES = 30.0
 """A longer gap in scalars.jsonl separates two sessions and is not counted."""
 

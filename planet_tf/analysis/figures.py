@@ -1,5 +1,6 @@
 """Draws learning curves and prediction errors with matplotlib (the `view` extra)."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ import numpy as np
 
 from planet_tf import errors
 from planet_tf.analysis import aggregation, canvas
-from planet_tf.analysis.curves import PAPER_SCORES, Curve
+from planet_tf.analysis.curves import Curve
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,6 +25,11 @@ X_LABELS = {
 MIN_SEEDS = 3
 """With fewer seeds there is no band: each seed is drawn."""
 
+References = Mapping[str, Mapping[str, float]]
+"""Scores of others: by method, then by task."""
+
+_DASHES = ("--", ":", "-.")  # of their lines
+
 
 def draw(
     curves: Sequence[Curve],
@@ -32,7 +38,7 @@ def draw(
     statistic: str = "mean",
     title: str = "",
     labels: Mapping[str, str] | None = None,
-    reference: bool = False,
+    reference: References | None = None,
 ) -> list[pathlib.Path]:
     """Draws one panel per task and one line per variant, with a band over its seeds.
 
@@ -46,7 +52,8 @@ def draw(
       statistic: a name in `aggregation.STATISTICS`.
       title: of the figure; default: each panel's task.
       labels: names of variants in the legend; default: the variant's own.
-      reference: also draws the paper's final score if the curves reach at least half of it.
+      reference: scores of others by method and task, drawn as lines where the curves reach at least
+        half of them.
 
     Returns:
       the files.
@@ -59,6 +66,11 @@ def draw(
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure, ticker
 
+    if len({curve.task for curve in curves}) > 1:  # cheetah_run-cpu and walker_walk-cpu are one
+        curves = [
+            dataclasses.replace(curve, variant=curve.variant.removeprefix(f"{curve.task}-"))
+            for curve in curves
+        ]
     groups = aggregation.by_task_and_variant(curves)
     variants = list(dict.fromkeys(curve.variant for curve in curves))
     names = _names(variants, labels or {})
@@ -77,12 +89,7 @@ def draw(
                     handles |= _draw_run(panel, seeds[0], x, style, label)
                 else:
                     handles[label] = _draw_seeds(panel, seeds, x, statistic, style)
-            if reference and task in PAPER_SCORES:
-                score = PAPER_SCORES[task]
-                if score <= 2 * panel.dataLim.y1:
-                    line = panel.axhline(score, color="0.35", linestyle="--", linewidth=1.2)
-                    each = f" ({score})" if len(groups) == 1 else ""
-                    handles[f"PlaNet in the paper, 1000 episodes{each}"] = line
+            handles |= _draw_references(panel, reference or {}, task, alone=len(groups) == 1)
             _finish_panel(panel, x, title if title and len(groups) == 1 else task)
             panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))  # 200k
         for panel in panels[len(groups) :]:
@@ -154,6 +161,16 @@ def draw_errors(
             fontsize=canvas.LETTERS["font.size"],
         )
         return canvas.save(figure, path)
+
+
+def _draw_references(panel, reference: References, task: str, alone: bool) -> dict[str, "Artist"]:
+    """Draws the scores of others in one task; returns the legend's entries."""
+    handles, highest = {}, panel.dataLim.y1
+    for (method, scores), dashes in zip(reference.items(), _DASHES, strict=False):
+        if task in scores and scores[task] <= 2 * highest:
+            line = panel.axhline(scores[task], color="0.35", linestyle=dashes, linewidth=1.2)
+            handles[f"{method} ({scores[task]})" if alone else method] = line
+    return handles
 
 
 def _draw_seeds(panel, seeds: list[Curve], x: str, statistic: str, style: dict):

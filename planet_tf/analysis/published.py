@@ -41,6 +41,16 @@ SCORES: dict[int, _Scores] = {
 }
 """By env steps and method: mean and standard deviation per task; None: not published."""
 
+PAPER = {
+    "cartpole_swingup": 821,
+    "reacher_easy": 832,
+    "cheetah_run": 662,
+    "finger_spin": 700,
+    "ball_in_cup_catch": 930,
+    "walker_walk": 951,
+}
+"""PlaNet after 1000 episodes (Hafner et al. 2019, table 1)."""
+
 _NEAR = 0.05  # of the budget: an episode more or less counts as the same
 
 
@@ -53,6 +63,23 @@ class Score(NamedTuple):
     env_steps: int
     minutes: float
     mean: float
+
+
+def references(name: str) -> dict[str, dict[str, int]]:
+    """Returns published scores by method and task.
+
+    Args:
+      name: 'paper' for PlaNet after 1000 episodes; '100k' or '500k' for those after as many env
+        steps of PlaNet, Dreamer and CURL.
+    """
+    if name == "paper":
+        return {"PlaNet in the paper, 1000 episodes": PAPER}
+    scores = SCORES[int(name.removesuffix("k")) * 1000]
+    found = {}
+    for method in ("PlaNet", "Dreamer", "CURL"):
+        pairs = zip(TASKS, scores[method], strict=True)
+        found[f"{method}, {name} env steps"] = {task: pair[0] for task, pair in pairs if pair}
+    return found
 
 
 def read(path: str | os.PathLike) -> Score:

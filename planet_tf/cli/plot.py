@@ -56,7 +56,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="names in the legend",
     )
     parser.add_argument(
-        "--reference", action="store_true", help="also draws the paper's scores after 1000 episodes"
+        "--reference",
+        nargs="?",
+        const="paper",
+        choices=["paper", "100k", "500k"],
+        help="also draws published scores: the paper's after 1000 episodes (default), or those of "
+        "PlaNet, Dreamer and CURL after 100k or 500k env steps",
     )
 
 
@@ -86,7 +91,7 @@ def run(flags: argparse.Namespace) -> None:
             flags.statistic,
             flags.title,
             dict(flags.labels),
-            flags.reference,
+            published.references(flags.reference) if flags.reference else None,
         )
     for file in files:
         print(file)

@@ -8,7 +8,9 @@ from helpers import scored_run
 from matplotlib import figure as mpl_figure, image
 
 from planet_tf import errors
-from planet_tf.analysis import aggregation, canvas, curves, figures, tables
+from planet_tf.analysis import aggregation, canvas, curves, figures, published, tables
+
+PAPER = published.references("paper")
 
 
 @pytest.fixture
@@ -43,7 +45,9 @@ def texts(figure):
 
 def test_png_and_svg_are_written_and_repeat(runs, tmp_path):
     for name in ("one", "two"):
-        written = figures.draw(runs, tmp_path / f"{name}.png", reference=True)
+        written = figures.draw(
+            runs, tmp_path / f"{name}.png", reference=published.references("paper")
+        )
         assert written == [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]
     picture = image.imread(written[0])
     assert picture.shape[1] >= 800 and len({tuple(pixel) for pixel in picture[200]}) > 3
@@ -81,7 +85,9 @@ def test_single_run_is_drawn_with_all_that_is_known(draw, runs):
 def test_tasks_have_panels_and_fitting_references(draw, runs, tmp_path):
     low = read(tmp_path / "low" / "a-seed0", 0, "walker_walk", scale=0.5)  # 300, far below 951
     toy = read(tmp_path / "toy" / "a-seed0", 0, "dot_goal")
-    figure = draw([*runs, low, toy], "episodes", title="All", reference=True)
+    figure = draw(
+        [*runs, low, toy], "episodes", title="All", reference=published.references("paper")
+    )
     assert [panel.get_title() for panel in figure.axes] == [
         "cartpole swingup",
         "walker walk",
@@ -145,3 +151,19 @@ def test_missing_matplotlib_is_named(runs, monkeypatch):
     with pytest.raises(errors.ConfigError, match="matplotlib") as error:
         figures.draw(runs, "figure.png")
     assert error.value.hint == errors.INSTALL_VIEW
+
+
+def test_each_published_method_has_a_line_of_its_own(draw, runs):
+    figure = draw(runs, "env_steps", reference=published.references("100k"))
+    names = {"PlaNet": 563, "Dreamer": 326, "CURL": 582}
+    for method, score in names.items():
+        assert f"{method}, 100k env steps ({score})" in texts(figure)
+    styles = [line.get_linestyle() for line in figure.axes[0].lines if line.get_color() == "0.35"]
+    assert styles == ["--", ":", "-."]
+
+
+def test_a_variant_of_several_tasks_is_one(draw, tmp_path):
+    tasks = ("walker_walk", "cheetah_run")
+    given = [read(tmp_path / f"{task}-cpu-seed0", 0, task) for task in tasks]
+    assert texts(draw(given, "env_steps")) == ["cpu (1 seed)"]
+    assert any("walker walk-cpu" in text for text in texts(draw(given[:1], "env_steps")))

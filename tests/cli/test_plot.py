@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers import names, scored_run
 
-from planet_tf.analysis import figures
+from planet_tf.analysis import figures, published
 
 
 @pytest.fixture
@@ -33,7 +33,8 @@ def test_flags_reach_the_figure(command, runs, drawn):
     curves, path, *rest = drawn[0]
     assert [curve.source for curve in curves] == [str(run) for run in runs]
     assert str(path) == "x.png"
-    assert rest == ["minutes", "iqm", "T", {"a": "one", "b": "t=wo"}, True]
+    paper = published.references("paper")
+    assert rest == ["minutes", "iqm", "T", {"a": "one", "b": "t=wo"}, paper]
 
 
 def test_figure_is_written_and_named(command, runs, tmp_path):
