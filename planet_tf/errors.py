@@ -26,6 +26,17 @@ class PlanetError(Exception):
         super().__init__(f"{message} (hint: {hint})" if hint else message)
         self.message, self.hint, self.setting = message, hint, setting
 
+    def __reduce__(self):
+        """Lets it be sent between processes as it is."""
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[PlanetError], arguments: tuple, attributes: dict) -> PlanetError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    vars(error).update(attributes)
+    return error
+
 
 class ConfigError(PlanetError, ValueError):
     """A setting, flag or path cannot be used."""

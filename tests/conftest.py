@@ -25,7 +25,8 @@ from tensorboard.backend.event_processing import event_accumulator  # noqa: E402
 from tf_agents.environments import batched_py_environment  # noqa: E402
 
 from planet_tf import cli, config, environments, training  # noqa: E402
-from planet_tf.training import building, run as runs  # noqa: E402
+from planet_tf.agents import building  # noqa: E402
+from planet_tf.training import run as runs  # noqa: E402
 
 # TF-Agents' table of episodes takes 47 MB however few there are, and TensorFlow never frees them:
 # in test processes with many runs that would be gigabytes.

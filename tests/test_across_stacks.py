@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from planet_tf import training  # before TensorFlow
+from planet_tf.agents import building
 from planet_tf.experience import episode as episodes
 from planet_tf.models import open_loop
-from planet_tf.training import building
 
 DATA = pathlib.Path(__file__).parent / "data"
 RUNS = sorted(DATA.glob("tensorflow-*"))

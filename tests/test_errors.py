@@ -1,5 +1,7 @@
 """Errors: what a command needs of them, and what becomes one."""
 
+import pickle
+
 import pytest
 import tensorflow as tf
 
@@ -54,3 +56,16 @@ def test_other_errors_pass(error):
     with pytest.raises(type(error)) as caught, errors.as_config_errors():
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ConfigError("wrong", "right it", "CEM.elites"),
+        errors.Interrupted("stopped by SIGINT", 130),
+    ],
+)
+def test_errors_are_sent_between_processes_whole(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error) and str(again) == str(error)
+    assert vars(again) == vars(error)

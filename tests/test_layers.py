@@ -24,10 +24,19 @@ PACKAGES = {
     "experience": set(),
     "agents": {"models", "planning"},
     "analysis": {"models", "experience"},
-    "training": {"models", "environments", "experience", "planning", "agents", "analysis"},
-    "machine": {"models", "environments", "experience", "analysis", "training"},
-    "cluster": {"training"},
-    "cli": {"models", "experience", "agents", "analysis", "training", "machine", "cluster"},
+    "cluster": {"environments", "experience", "agents"},
+    "training": {
+        "models",
+        "environments",
+        "experience",
+        "planning",
+        "agents",
+        "analysis",
+        "cluster",
+    },
+    "machine": {"models", "environments", "experience", "agents", "analysis", "training"},
+    "sweeps": {"training", "cluster"},
+    "cli": {"models", "experience", "agents", "analysis", "training", "machine", "sweeps"},
 }
 
 

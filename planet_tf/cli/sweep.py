@@ -64,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> int:
     """Trains all runs, then writes CSVs, figure and table; returns 1 if a run failed."""
-    from planet_tf.cluster import cells
+    from planet_tf.sweeps import cells
 
     found = cells.make(
         flags.task,
@@ -79,13 +79,13 @@ def run(flags: argparse.Namespace) -> int:
             print(cell.command(flags.root_dir))
         return 0
 
-    from planet_tf.cluster import progress, sweep
+    from planet_tf.sweeps import progress, scheduler
 
     with progress.Display(flags.root_dir, episodes) as display:
-        outcomes = sweep.run(
+        outcomes = scheduler.run(
             found,
             flags.root_dir,
-            sweep.Resources(flags.cpus, flags.gpus),
+            scheduler.Resources(flags.cpus, flags.gpus),
             flags.retries,
             flags.address,
             display.show,

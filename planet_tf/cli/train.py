@@ -19,11 +19,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="the run's directory; resumed if it holds a run (default: runs/NAME, from the gin "
         "files' names)",
     )
+    parser.add_argument(
+        "--address",
+        help="the Ray cluster that train.collectors run on: auto, HOST:PORT or ray://HOST:PORT "
+        "(default: this machine)",
+    )
 
 
 def run(flags: argparse.Namespace) -> None:
     """Trains."""
     from planet_tf import config, training
 
-    config.parse(flags.gin_file, flags.gin_bindings)
+    where = [f"RemoteCollectors.address = {flags.address!r}"] if flags.address else []
+    config.parse(flags.gin_file, [*flags.gin_bindings, *where])
     training.train(flags.root_dir or config.default_root_dir(flags.gin_file))

@@ -1,1 +1,1 @@
-"""More than one process or machine, by Ray: sweeps of runs. Needs the extra `cluster`."""
+"""More than one process or machine, by Ray: the connection, and remote collectors."""

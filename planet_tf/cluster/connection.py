@@ -51,6 +51,12 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
         ray.shutdown()
 
 
+def python_path() -> dict[str, str]:
+    """Returns PYTHONPATH with absolute paths, for processes that start in another folder."""
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(":") if path]
+    return {"PYTHONPATH": ":".join(paths)} if paths else {}
+
+
 def _ray() -> Any:
     try:
         return importlib.import_module("ray")

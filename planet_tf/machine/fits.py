@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from planet_tf import errors, runtime, storage
+from planet_tf.agents import building
 from planet_tf.analysis.fits import AHEAD, Row
 from planet_tf.analysis.predictions import windows
 from planet_tf.experience import ReplayBuffer
@@ -17,7 +18,7 @@ from planet_tf.experience.episode import Episode
 from planet_tf.machine.points import Point
 from planet_tf.models import WorldModel, open_loop
 from planet_tf.seeds import RunSeeds
-from planet_tf.training import building, loading
+from planet_tf.training import loading
 from planet_tf.training.learner import Learner
 from planet_tf.training.settings import Settings
 

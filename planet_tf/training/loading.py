@@ -11,12 +11,12 @@ import gin
 from tf_agents.policies import py_policy
 
 from planet_tf import action_specs, config, environments, errors, runtime, storage
-from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy
+from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy, building
 from planet_tf.environments import actions
 from planet_tf.experience import Collector
 from planet_tf.planning import CEM, CategoricalCEM
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import building, exported, run_directory
+from planet_tf.training import exported, run_directory
 from planet_tf.training.checkpoints import Checkpoints
 from planet_tf.training.settings import Settings
 

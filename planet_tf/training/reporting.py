@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from planet_tf import config, user_modules
 from planet_tf.analysis import pictures
+from planet_tf.experience import Episode
 from planet_tf.training.evaluation import Score
 from planet_tf.training.log import Log
 from planet_tf.training.progress import Progress
@@ -99,7 +100,8 @@ class Report:
 
         Args:
           task: of the episode.
-          episode: its `return` and `length`.
+          episode: its `return`, `length` and, if it was collected remotely, `weights_age`: the
+            updates since the weights that it was collected with.
           counters: with it.
           failures: of environments so far.
           decision_ms: mean time of its decisions; 0 for random actions.
@@ -122,6 +124,19 @@ class Report:
         if decision_ms:
             parts.append(f"{decision_ms:.0f} ms per decision")
         self._progress.episode(counters["episodes"], ", ".join(parts), bool(self._fit))
+
+    def explain(self, episode: Episode, chunk_length: int, learns_ends: bool) -> None:
+        """Says once what follows from an episode that is short, or that terminates."""
+        if len(episode["reward"]) < chunk_length:
+            self.once(
+                f"episodes are shorter than a chunk of {chunk_length} frames: chunks go on into "
+                "others"
+            )
+        if not episode["discount"][-1] and not learns_ends:
+            self.once(
+                "warning: an episode terminated, but nothing learns where episodes end; "
+                "WorldModel.continuation_scale = 1.0 in a new run does"
+            )
 
     def evaluated(
         self, scores: Mapping[str, Score], mean: float, decision_ms: float, counters: Counters

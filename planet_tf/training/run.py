@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from planet_tf import errors, runtime, seeds, storage
-from planet_tf.agents import PlanetPyPolicy, export_policy
+from planet_tf.agents import PlanetPyPolicy, building, export_policy
 from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
 from planet_tf.experience.metrics import CollectMetrics
 from planet_tf.experience.timing import TimedPolicy
 from planet_tf.seeds import Stream
-from planet_tf.training import building, interrupts
+from planet_tf.training import interrupts, remote
 from planet_tf.training.checkpoints import Checkpoints
 from planet_tf.training.evaluation import Score
 from planet_tf.training.learner import Learner
@@ -98,6 +98,10 @@ class Run:
             jit_compile=bool(settings.jit_compile),
         )
         self._make_policies()
+        self._wanted = settings.episodes
+        self._pool = remote.start(settings, self.identity, self._seeds, self._environment_failed)
+        if self._pool:
+            parts.callback(self._pool.close)
 
     def _make_policies(self) -> None:
         """Makes the policies, and tries each once: the first call traces it."""
@@ -156,7 +160,13 @@ class Run:
 
     def collect(self, count: int = 1) -> None:
         """Adds episodes of the collect policy to the replay."""
-        self._collect(self.collect_policy, count)
+        if self._pool is None:
+            self._collect(self.collect_policy, count)
+            return
+        first, updates = self.episodes, self.learner.updates
+        weights = remote.weights(self.agent, updates)
+        for found in self._pool.take(weights, first, count, self._wanted - first):
+            self._add(found.episode, found.decision_ms, weights_age=updates - found.updates)
 
     def evaluate(self, episodes: int) -> None:
         """Scores the policy without noise, and predicts held-out chunks open loop.
@@ -237,21 +247,27 @@ class Run:
     # Collection.
 
     def _collect(self, policy: TimedPolicy, count: int) -> None:
-        for number, episode in self._episodes(policy, Stream.COLLECT, self.episodes, count):
-            task, planned = self.tasks.name(number), policy is self.collect_policy
-            self.replay.add_episode(episode)
-            self._explain(episode)
-            self._metrics.observe(task, episode)
-            self.report.collected(
-                task,
-                self._metrics.last(),
-                self.counters(),
-                int(self._failures),
-                policy.mean_ms if planned else 0.0,
-                self.tasks.several,
-            )
+        for _, episode in self._episodes(policy, Stream.COLLECT, self.episodes, count):
+            planned = policy is self.collect_policy
+            self._add(episode, policy.mean_ms if planned else 0.0)
         self.last_decisions = policy.seconds
         policy.pop_mean_ms()
+
+    def _add(self, episode: Episode, decision_ms: float, **more: float) -> None:
+        """Adds an episode to the replay, and reports it, with `more` about it."""
+        task = self.tasks.name(self.episodes)
+        self.replay.add_episode(episode)
+        learns_ends = self.agent.world_model.continuation is not None
+        self.report.explain(episode, self.learner.chunk_length, learns_ends)
+        self._metrics.observe(task, episode)
+        self.report.collected(
+            task,
+            {**self._metrics.last(), **more},
+            self.counters(),
+            int(self._failures),
+            decision_ms,
+            self.tasks.several,
+        )
 
     def _episodes(
         self, policy: TimedPolicy, stream: Stream, first: int, count: int
@@ -263,19 +279,6 @@ class Run:
             sequences = [self._seeds.sequence(stream, number) for number in numbers]
             found = self.tasks.collect(start, policy, sequences, [interrupts.check])
             yield from zip(numbers, found, strict=True)
-
-    def _explain(self, episode: Episode) -> None:
-        """Says once what follows from an episode that is short, or that terminates."""
-        length = self.learner.chunk_length
-        if len(episode["reward"]) < length:
-            self.report.once(
-                f"episodes are shorter than a chunk of {length} frames: chunks go on into others"
-            )
-        if not episode["discount"][-1] and self.agent.world_model.continuation is None:
-            self.report.once(
-                "warning: an episode terminated, but nothing learns where episodes end; "
-                "WorldModel.continuation_scale = 1.0 in a new run does"
-            )
 
     def _environment_failed(self, line: str) -> None:
         interrupts.check()  # a signal to the whole process group kills workers too

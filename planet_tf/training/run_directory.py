@@ -15,7 +15,14 @@ from planet_tf.training import provenance
 
 # The settings of these may change when a run is resumed, and those of subclasses of the latter,
 # such as a custom planner; all other settings are the model's.
-_CHANGEABLE = ("train", "PlanetAgent", "PlanetPolicy", "ReplayBuffer", "load_environment")
+_CHANGEABLE = (
+    "train",
+    "PlanetAgent",
+    "PlanetPolicy",
+    "ReplayBuffer",
+    "RemoteCollectors",
+    "load_environment",
+)
 _CHANGEABLE_KINDS = (Planner, ImaginedReturn, GaussianNoise, EpsilonGreedy)
 
 

@@ -29,6 +29,9 @@ class Settings:
       environments: how many act in parallel, in processes of their own, planned for in one batch. N
         episodes are collected together, after N times `updates_per_episode` updates: with 1 it is
         the paper's algorithm.
+      collectors: N collect in processes of their own, by Ray, while the model is trained; episodes
+        are as many per update as with 0, but of weights that are a few episodes old. 0: in this
+        process. See `RemoteCollectors`.
       random_collection: collects with uniform random actions instead of the policy's (an experiment
         of the paper).
       device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
@@ -51,6 +54,7 @@ class Settings:
     evaluation_episodes: checks.Count = 1
     export_every: checks.Count = 10
     environments: checks.Count = 1
+    collectors: checks.Natural = 0
     random_collection: bool = False
     device: Literal["auto", "cpu", "gpu"] = "auto"
     jit_compile: bool | None = None
@@ -62,6 +66,12 @@ class Settings:
                 f"train.seed_episodes ({self.seed_episodes}) must be at least the number of tasks, "
                 f"{tasks}: they are counted over all tasks",
                 setting="train.seed_episodes",
+            )
+        if self.collectors and (self.environments > 1 or tasks > 1 or self.random_collection):
+            raise errors.ConfigError(
+                f"train.collectors ({self.collectors}) must be 0 with several environments, "
+                "several tasks or random collection: each has one environment of one task",
+                setting="train.collectors",
             )
         if self.episodes <= self.seed_episodes:
             raise errors.ConfigError(

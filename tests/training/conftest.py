@@ -8,8 +8,9 @@ import pytest
 from tf_agents.specs import tensor_spec
 
 from planet_tf import config
+from planet_tf.agents import building
 from planet_tf.experience import UniformPolicy
-from planet_tf.training import building, learner, run as runs
+from planet_tf.training import learner, run as runs
 
 _make = building.make_agent
 _made: dict = {}

@@ -8,7 +8,8 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step as ts
 
 from planet_tf import config, environments, training
-from planet_tf.training import Settings, building, tasks
+from planet_tf.agents import building
+from planet_tf.training import Settings, tasks
 
 FILES = sorted(path.stem for path in (config.presets() / "ablations").glob("*.gin"))
 SMALL = [

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 
 from planet_tf import errors, training
+from planet_tf.agents import building
 from planet_tf.environments import rendering
 from planet_tf.experience import run_episodes
-from planet_tf.training import building, exported
+from planet_tf.training import exported
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import json
 import pytest
 from rich import console
 
-from planet_tf.cluster import progress
-from planet_tf.cluster.progress import Display, Follower, State
+from planet_tf.sweeps import progress
+from planet_tf.sweeps.progress import Display, Follower, State
 
 
 @pytest.fixture

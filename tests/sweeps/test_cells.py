@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from planet_tf import errors
-from planet_tf.cluster import cells
+from planet_tf.sweeps import cells
 
 
 def make(tasks=("dot_goal.gin",), files=("debug.gin",), bindings=(), grid=(), seeds=(0,)):

@@ -11,7 +11,8 @@ import helpers
 import pytest
 
 from planet_tf import errors
-from planet_tf.cluster import cells, connection, sweep
+from planet_tf.cluster import connection
+from planet_tf.sweeps import cells, scheduler
 
 HERE = os.fspath(pathlib.Path(__file__).parents[1])
 SMALL = [
@@ -35,7 +36,7 @@ def make(tasks, bindings=(), seeds=(0,)):
 
 def run(found, root, retries=1):
     lines = []
-    outcomes = sweep.run(found, root, sweep.Resources(), retries, report=lines.append)
+    outcomes = scheduler.run(found, root, scheduler.Resources(), retries, report=lines.append)
     return outcomes, lines
 
 
@@ -70,7 +71,7 @@ def test_a_crashed_run_is_resumed_and_a_wrong_one_is_not(tmp_path):
     assert outcomes == {crashes[0].name: "done", wrong[0].name: "failed with exit status 2"}
     assert (tmp_path / "crashed").exists() and (tmp_path / crashes[0].name / "policy").is_dir()
     assert sum("starting it again" in line for line in lines) == 1
-    assert "stoch_size" in (tmp_path / wrong[0].name / sweep.LOG).read_text()
+    assert "stoch_size" in (tmp_path / wrong[0].name / scheduler.LOG).read_text()
     # 127.0.0.1, of which the kernel writes the bytes backwards.
     assert seen and all(address.split(":")[0].endswith("0100007F") for address in seen)
 
@@ -93,7 +94,7 @@ def test_a_sweep_survives_a_killed_run(tmp_path):
     outcomes, lines = run(found, tmp_path)
     assert set(outcomes.values()) == {"done"} and len(outcomes) == 4
     assert [line.split(":")[0] for line in lines] == [victim.name]
-    assert "resumed" in (victim / sweep.LOG).read_text()
+    assert "resumed" in (victim / scheduler.LOG).read_text()
     for cell in found:
         episodes = helpers.names(tmp_path / cell.name / "episodes" / "train")
         assert len(episodes) == 6
@@ -113,7 +114,7 @@ def test_ctrl_c_stops_all_runs_after_their_checkpoints(tmp_path):
     with pytest.raises(errors.Interrupted):
         run(found, tmp_path)
     for path in runs:
-        assert "stopped by SIGINT" in (path / sweep.LOG).read_text()
+        assert "stopped by SIGINT" in (path / scheduler.LOG).read_text()
         assert not (path / "lock").exists()
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from planet_tf import config, errors, runtime, training
 from planet_tf.cluster import connection
-from planet_tf.cluster.cells import Cell
+from planet_tf.sweeps.cells import Cell
 from planet_tf.training import interrupts
 
 _WRONG_SETTINGS = 2  # an exit status that no repetition changes
@@ -101,9 +101,8 @@ def run(
 def _environment(resources: Resources) -> dict[str, Any]:
     """Returns the environment of the processes: threads, and where the user's modules are."""
     threads = str(resources.cpus)
-    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(":") if path]
     variables = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
-    return {"env_vars": {**variables, **({"PYTHONPATH": ":".join(paths)} if paths else {})}}
+    return {"env_vars": {**variables, **connection.python_path()}}
 
 
 def _train(cell: Cell, root: pathlib.Path) -> int:

@@ -1,0 +1,1 @@
+"""Sweeps: many runs, scheduled by Ray. Needs the extra `cluster`."""

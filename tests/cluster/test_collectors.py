@@ -1,0 +1,183 @@
+"""Remote collectors: who works on what with which weights, and what happens when one fails."""
+
+import gin
+import helpers
+import numpy as np
+import pytest
+
+from planet_tf import config, errors
+from planet_tf.cluster import collectors, connection
+from planet_tf.cluster.collectors import Collected, Pool, Weights
+
+IDENTITY = {
+    "seed": 0,
+    "task": "dot_goal",
+    "observations": {"image": [64, 64, 3]},
+    "action_size": 2,
+}
+
+
+class Lost(Exception):
+    """What Ray raises when a process is gone."""
+
+
+class FakeRay:
+    """Ray in this process: an episode is finished when the test says so."""
+
+    class exceptions:  # noqa: N801
+        RayError = Lost
+
+    def __init__(self):
+        self.started, self.answers, self.killed, self.closed = 0, [], [], False
+        self.fails = []  # results of the next episodes, instead of good ones
+
+    def remote(self, kind):
+        return self
+
+    def options(self, **resources):
+        self.resources = resources
+        return type("Class", (), {"remote": lambda *_: FakeActor(self)})
+
+    def put(self, value):
+        return value
+
+    def get(self, answer):
+        if isinstance(answer, list):
+            return [None for _ in answer]
+        value = answer.value()
+        if isinstance(value, Lost):
+            raise value
+        return value
+
+    def wait(self, answers, timeout):
+        done = [answer for answer in self.answers if answer in answers][:1]
+        return done, [answer for answer in answers if answer not in done]
+
+    def kill(self, actor):
+        self.killed.append(actor.number)
+
+
+class FakeActor:
+    def __init__(self, ray):
+        self.number, ray.started = ray.started, ray.started + 1
+        self.ready = type("Method", (), {"remote": lambda *_: None})
+        self.collect = type("Method", (), {"remote": lambda _, *given: FakeAnswer(ray, *given)})()
+
+
+class FakeAnswer:
+    def __init__(self, ray, weights, sequence):
+        self._ray, self.weights, self.sequence = ray, weights, sequence
+        ray.answers.append(self)
+
+    def value(self):
+        if self._ray.fails:
+            return self._ray.fails.pop(0)
+        return Collected(self.sequence, self.weights.updates, 1.0)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    fake = FakeRay()
+
+    class Connected:
+        def __enter__(self):
+            return fake
+
+        def __exit__(self, *_):
+            fake.closed = True
+
+    monkeypatch.setattr(connection, "connected", lambda *_: Connected())
+    return fake
+
+
+@pytest.fixture
+def pool(ray):
+    lines = []
+    made = Pool(2, {}, lambda n: np.random.SeedSequence(n), lines.append, lambda: None)
+    made.lines = lines
+    return made
+
+
+def take(pool, updates, first, count, left):
+    return list(pool.take(Weights([], updates), first, count, left))
+
+
+def entropies(found):
+    return [each.episode.entropy for each in found]
+
+
+def test_collectors_go_on_while_the_learner_learns(ray, pool):
+    found = take(pool, 100, 5, 1, 4)
+    assert entropies(found) == [5] and found[0].updates == 100
+    # 6 and 7 were begun with the weights of then; 8 is begun now.
+    assert [answer.sequence.entropy for answer in ray.answers] == [5, 6, 7]
+    found = take(pool, 200, 6, 2, 3)
+    assert entropies(found) == [6, 7] and [each.updates for each in found] == [100, 100]
+    assert entropies(take(pool, 300, 8, 1, 1)) == [8]
+    assert [answer.weights.updates for answer in ray.answers] == [100, 100, 100, 200]
+    assert len(ray.answers) == 4  # none is begun that nobody wants
+
+
+def test_no_collector_is_more_than_one_episode_ahead(ray, pool):
+    take(pool, 0, 0, 1, 100)
+    for number in range(1, 10):
+        assert len(ray.answers) == number + 2
+        take(pool, number, number, 1, 100 - number)
+
+
+def test_a_failed_episode_is_repeated_with_other_seeds_and_new_weights(ray, pool):
+    ray.fails = [Lost(), errors.EnvironmentFailure("the robot fell")]
+    found = take(pool, 3, 0, 1, 1)
+    sequence = np.random.SeedSequence(0).spawn(1)[0].spawn(1)[0]
+    assert found[0].episode.spawn_key == sequence.spawn_key
+    assert [line.split(":")[1].strip()[:20] for line in pool.lines] == [
+        "Lost (failure 1 in a",
+        "the robot fell (fail",
+    ]
+    assert ray.started == 4 and len(ray.killed) == 2
+
+
+def test_a_collector_is_dropped_after_three_failures_and_the_last_ends_the_run(ray, pool):
+    ray.fails = [Lost() for _ in range(5)]
+    with pytest.raises(errors.EnvironmentFailure, match="all collectors failed 3 times"):
+        take(pool, 0, 0, 1, 1)  # one episode: one collector works; the other is idle
+    assert "going on with 1 collectors" in pool.lines[2]
+
+
+def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
+    ray.fails = [errors.ConfigError("no such task", "name another")]
+    with pytest.raises(errors.ConfigError, match="no such task"):
+        take(pool, 0, 0, 1, 1)
+    pool.close()
+    assert ray.closed
+
+
+def test_resources_are_asked_for(ray):
+    gin.parse_config("RemoteCollectors.cpus = 3\nRemoteCollectors.gpus = 0.5")
+    Pool(1, {}, None, None, None)
+    assert (ray.resources["num_cpus"], ray.resources["num_gpus"]) == (3, 0.5)
+    assert ray.resources["runtime_env"]["env_vars"]["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_a_collector_acts_as_the_run_does(tiny, agent):
+    """In this process: the same weights, seeds and settings give the same episode."""
+    from planet_tf import environments
+    from planet_tf.agents import PlanetPyPolicy
+    from planet_tf.experience import run_episodes
+
+    values = [variable.numpy() for variable in agent.world_model.variables]
+    made = collectors._Collector(config.in_use(), IDENTITY, False)
+    assert made.ready() is None
+    sequence = np.random.SeedSequence(4)
+    found = made.collect(Weights(values, int(agent.train_step_counter)), sequence)
+    env = environments.load("dot_goal", seed=0)
+    (expected,) = run_episodes(env, PlanetPyPolicy(agent.collect_policy), [sequence])
+    helpers.assert_same(found.episode, expected)
+    other = made.collect(Weights(values[:-1], 0), sequence)
+    assert isinstance(other, errors.ConfigError) and "another model" in other.message
+
+
+def test_a_collector_that_cannot_be_made_says_why(tiny):
+    made = collectors._Collector("CEM.horizon = -1", IDENTITY, False)
+    assert isinstance(made.ready(), errors.ConfigError)
+    assert made.collect(None, None) is made.ready()
