@@ -1,4 +1,4 @@
-"""A run with remote collectors survives SIGKILL of a collector, of Ray, of itself: `make test-faults`.
+"""A run with remote collectors survives SIGKILL of a collector, of Ray and of itself.
 
 Each moment is drawn; a run ends complete, or with one line, and the same command completes it.
 """
