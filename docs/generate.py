@@ -21,7 +21,7 @@ before anything is trained.
 `planet.gin` holds the defaults, which follow the authors' release; see
 [Experiments](experiments.md) for the files that change them.
 """
-ORDER = ("training", "environments", "experience", "models", "planning", "agents")
+ORDER = ("training", "environments", "experience", "cluster", "models", "planning", "agents")
 
 
 def page() -> str:
