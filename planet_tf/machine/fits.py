@@ -184,9 +184,13 @@ class _Sums:
         self._squares += np.square(target).sum(0)
 
     def explained(self) -> np.ndarray:
-        """Returns 1 - squared error / variance around the mean (of each pixel), per step."""
+        """Returns 1 - squared error / variance around the mean (of each pixel), per step.
+
+        NaN where the target does not vary, such as CartPole's reward.
+        """
         variance = _per_step(self._squares - np.square(self._sum) / self._count)
-        return 1.0 - self._off / np.maximum(variance, 1e-9)
+        varies = variance > 1e-9 * np.maximum(_per_step(self._squares), 1.0)
+        return np.where(varies, 1.0 - self._off / np.where(varies, variance, 1.0), np.nan)
 
 
 def _per_step(x: np.ndarray) -> np.ndarray:

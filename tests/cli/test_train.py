@@ -26,6 +26,11 @@ def test_files_and_bindings_are_settings(command, trained):
     assert [gin.query_parameter(name) for name in names] == ["cheetah_run", 4, 7]
 
 
+def test_the_address_is_that_of_the_collectors(command, trained):
+    command("train", "--gin_file=cheetah.gin", "--address=auto")
+    assert gin.query_parameter("RemoteCollectors.address") == "auto" and len(trained) == 1
+
+
 def test_directory_is_named_after_the_files(command, trained):
     command("train", "--gin_file=cup.gin", "--gin_file=ablations/ssm.gin")
     assert trained == ["runs/cup-ssm"]

@@ -32,8 +32,8 @@ def test_the_share_of_the_variance_that_is_explained():
     prediction = np.array([[0.0, 5.0], [3.0, 5.0], [4.0, 5.0]])[:, :, None]
     sums.add(prediction[:1], target[:1])
     sums.add(prediction[1:], target[1:])
-    # Squared error 1, squares around the mean 4 + 0 + 4; what never changes is predicted.
-    np.testing.assert_allclose(sums.explained(), [1 - 1 / 8, 1.0])
+    # Squared error 1, squares around the mean 4 + 0 + 4; what never changes has no share.
+    np.testing.assert_allclose(sums.explained(), [1 - 1 / 8, np.nan])
 
 
 def test_each_pixel_has_its_own_mean():
@@ -41,6 +41,12 @@ def test_each_pixel_has_its_own_mean():
     target = np.array([[[0.0, 10.0]], [[2.0, 12.0]]])
     sums.add(np.broadcast_to([[[1.0, 11.0]]], [2, 1, 2]), target)
     np.testing.assert_allclose(sums.explained(), [0.0], atol=1e-9)
+
+
+def test_nothing_is_explained_where_nothing_varies():
+    sums = fits._Sums()
+    sums.add(np.full([4, 1], 1.2), np.ones([4, 1]))
+    assert np.isnan(sums.explained()).all()
 
 
 def test_one_of_five_episodes_is_held_out(tmp_path):

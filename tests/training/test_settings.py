@@ -91,3 +91,13 @@ def test_a_wrong_setting_leaves_no_directory(light, tmp_path, setting, wrong, at
         light(tmp_path / "run", **{setting.replace(".", "__"): wrong})
     assert error.value.setting == at_fault
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "others", [{"environments": 2}, {"random_collection": True}, {"task": ("a", "b")}]
+)
+def test_collectors_have_one_environment_of_one_task_each(others):
+    Settings(task="dot_goal", collectors=2)
+    with pytest.raises(errors.ConfigError) as error:
+        Settings(**{"task": "dot_goal", "collectors": 2, **others})
+    assert error.value.setting == "train.collectors"
