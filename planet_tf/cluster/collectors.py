@@ -104,7 +104,8 @@ class Pool:
             self.close()
             raise
         self._failures = dict.fromkeys(self._collectors, 0)
-        self._working: dict[Any, tuple[int, int, np.random.SeedSequence]] = {}
+        self._working: dict[Any, tuple[int, np.random.SeedSequence]] = {}
+        self._begun = 0  # the number of the next episode to begin
 
     def take(self, weights: Weights, first: int, count: int, left: int) -> Iterator[Collected]:
         """Yields the next `count` episodes in the order in which they are finished.
@@ -121,10 +122,11 @@ class Pool:
           EnvironmentFailure: if no collector is left.
         """
         reference = self._ray.put(weights)
+        self._begun = max(self._begun, first)
         for taken in range(count):
-            self._begin(reference, first + taken, left - taken)
+            self._begin(reference, left - taken)
             yield self._next(reference)
-        self._begin(reference, first + count, left - count)
+        self._begin(reference, left - count)
 
     def close(self) -> None:
         """Ends the collectors, and Ray if it was started for them."""
@@ -140,17 +142,17 @@ class Pool:
         )
         return actor.remote(self._settings, self._identity, bool(where.gpus))
 
-    def _begin(self, weights, number: int, left: int) -> None:
+    def _begin(self, weights, left: int) -> None:
         """Gives idle collectors an episode each, as long as some are left."""
-        busy = {index for index, *_ in self._working.values()}
-        for index in self._collectors.keys() - busy:
+        busy = {index for index, _ in self._working.values()}
+        for index in sorted(self._collectors.keys() - busy):
             if len(self._working) < left:
-                ahead = number + len(self._working)
-                self._assign(index, ahead, self._sequence(ahead), weights)
+                self._assign(index, self._sequence(self._begun), weights)
+                self._begun += 1
 
-    def _assign(self, index: int, number: int, sequence, weights) -> None:
+    def _assign(self, index: int, sequence, weights) -> None:
         answer = self._collectors[index].collect.remote(weights, sequence)
-        self._working[answer] = index, number, sequence
+        self._working[answer] = index, sequence
 
     def _next(self, weights) -> Collected:
         """Waits for an episode; replaces collectors that fail."""
@@ -158,14 +160,14 @@ class Pool:
             done, _ = self._ray.wait(list(self._working), timeout=_POLL_SECONDS)
             self._check()
             for answer in done:
-                index, number, sequence = self._working.pop(answer)
+                index, sequence = self._working.pop(answer)
                 try:
                     found = self._ray.get(answer)
                     _raise(found)
                 except (self._ray.exceptions.RayError, errors.EnvironmentFailure) as error:
                     self._replace(index, error)
                     if index in self._collectors:
-                        self._assign(index, number, sequence.spawn(1)[0], weights)
+                        self._assign(index, sequence.spawn(1)[0], weights)
                     continue
                 self._failures[index] = 0
                 return found

@@ -144,6 +144,13 @@ def test_a_collector_is_dropped_after_three_failures_and_the_last_ends_the_run(r
     assert "going on with 1 collectors" in pool.lines[2]
 
 
+def test_no_two_episodes_have_the_same_seeds_when_a_collector_is_dropped(ray, pool):
+    pool._failures[0], ray.fails = 2, [Lost()]  # of the first collector, which works on 0
+    assert entropies(take(pool, 0, 0, 3, 100)) == [1, 2, 3]
+    assert "going on with 1 collectors" in pool.lines[0]
+    assert [answer.sequence.entropy for answer in ray.answers] == [0, 1, 2, 3, 4]
+
+
 def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
     ray.fails = [errors.ConfigError("no such task", "name another")]
     with pytest.raises(errors.ConfigError, match="no such task"):
