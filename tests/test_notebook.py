@@ -29,6 +29,7 @@ def check_executed_in_order(notebook):
     assert not outputs(notebook, "error")
 
 
+@pytest.mark.slow
 def test_every_cell_runs(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("PLANET_TF_NOTEBOOK_SIZE", "debug")
     # The user's own Jupyter configuration is neither read nor written.

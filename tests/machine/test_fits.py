@@ -63,6 +63,7 @@ def test_one_of_five_episodes_is_held_out(tmp_path):
     assert all(path.resolve().parent == train for path in fitted.iterdir())
 
 
+@pytest.mark.slow
 def test_more_updates_predict_better(toy_episodes):
     point = points.parse("WorldModel.free_nats = 0; train.batch_size = 3")
     files = fits.episode_files(toy_episodes)
