@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from planet_tf import storage
+from planet_tf import errors, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = (
@@ -18,7 +18,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         action="append",
-        required=True,
+        default=[],
         metavar="FILE_OR_NAME",
         help="a task's gin file, such as cheetah.gin, or an environment's name, such as hopper_hop "
         "or gym:Pendulum-v1, which is trained with planet.gin; may be repeated",
@@ -66,6 +66,8 @@ def run(flags: argparse.Namespace) -> int:
     """Trains all runs, then writes CSVs, figure and table; returns 1 if a run failed."""
     from planet_tf.sweeps import cells
 
+    if not flags.task:
+        raise errors.ConfigError("no task", "name one, such as --task=cheetah.gin", "--task")
     found = cells.make(
         flags.task,
         flags.gin_file,
@@ -98,7 +100,6 @@ def run(flags: argparse.Namespace) -> int:
 
 def _summarize(runs, root) -> None:
     """Writes a CSV per run and a figure, and prints the table."""
-    from planet_tf import errors
     from planet_tf.analysis import aggregation, figures, tables
 
     curves = [curve for path in runs for curve in tables.read(path)]

@@ -61,3 +61,8 @@ def test_flags_reach_the_scheduler_and_results_are_summarized(command, scheduled
 def test_wrong_flags_start_nothing(command, scheduled, flags, named):
     status, _, err = command(*FLAGS, *flags)
     assert status == 2 and named in err and not scheduled
+
+
+def test_a_task_is_needed(command, scheduled):
+    status, _, err = command("sweep", "--seeds=0:2")
+    assert status == 2 and "no task" in err and "--task=cheetah.gin" in err and not scheduled
