@@ -28,8 +28,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(flags: argparse.Namespace) -> None:
     """Trains."""
-    from planet_tf import config, training
+    from planet_tf import config, errors, training
 
     where = [f"RemoteCollectors.address = {flags.address!r}"] if flags.address else []
     config.parse(flags.gin_file, [*flags.gin_bindings, *where])
+    if flags.address and not config.value_of(training.Settings, "collectors"):
+        raise errors.ConfigError(
+            "--address has no effect without remote collectors",
+            "--gin_bindings=train.collectors=N starts N of them",
+            "--address",
+        )
     training.train(flags.root_dir or config.default_root_dir(flags.gin_file))

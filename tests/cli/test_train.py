@@ -27,8 +27,12 @@ def test_files_and_bindings_are_settings(command, trained):
 
 
 def test_the_address_is_that_of_the_collectors(command, trained):
-    command("train", "--gin_file=cheetah.gin", "--address=auto")
+    flags = ["--gin_file=cheetah.gin", "--address=auto"]
+    assert command("train", *flags, "--gin_bindings=train.collectors=2")[0] == 0
     assert gin.query_parameter("RemoteCollectors.address") == "auto" and len(trained) == 1
+    status, _, err = command("train", *flags, "--gin_bindings=train.collectors=0")
+    assert status == 2 and "--address" in err and "train.collectors=N" in err
+    assert len(trained) == 1
 
 
 def test_directory_is_named_after_the_files(command, trained):
