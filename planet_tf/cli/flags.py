@@ -25,6 +25,17 @@ class WholeNumber:
         return value
 
 
+def amount(text: str) -> float:
+    """Returns a number of at least 0; raises ArgumentTypeError for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
+    return value
+
+
 def frame_rate(text: str) -> float:
     """Returns frames per second, 0.1 to 100, the range of GIFs; else raises ArgumentTypeError."""
     try:

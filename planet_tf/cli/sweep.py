@@ -43,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--cpus", type=common.WholeNumber(1), default=1, help="CPUs of each run (default: 1)"
     )
     parser.add_argument(
-        "--gpus", type=float, default=0.0, help="GPUs of each run, or a share, such as 0.25"
+        "--gpus", type=common.amount, default=0.0, help="GPUs of each run, or a share, such as 0.25"
     )
     parser.add_argument(
         "--retries",
@@ -75,18 +75,19 @@ def run(flags: argparse.Namespace) -> int:
         [cells.parse_grid(text) for text in flags.grid],
         cells.parse_seeds(flags.seeds),
     )
+    root = storage.tensorflow_path(flags.root_dir)
     episodes = cells.check(found)
     if flags.dry_run:
         for cell in found:
-            print(cell.command(flags.root_dir))
+            print(cell.command(root))
         return 0
 
     from planet_tf.sweeps import progress, scheduler
 
-    with progress.Display(flags.root_dir, episodes) as display:
+    with progress.Display(root, episodes) as display:
         outcomes = scheduler.run(
             found,
-            flags.root_dir,
+            root,
             scheduler.Resources(flags.cpus, flags.gpus),
             flags.retries,
             flags.address,
@@ -94,7 +95,7 @@ def run(flags: argparse.Namespace) -> int:
             display.line,
         )
     done = [name for name in episodes if outcomes[name] == "done"]
-    _summarize([flags.root_dir / name for name in done], flags.root_dir)
+    _summarize([root / name for name in done], root)
     return int(len(done) < len(episodes))
 
 

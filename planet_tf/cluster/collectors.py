@@ -94,6 +94,8 @@ class Pool:
         self._ray = self._connection.__enter__()
         self._settings = config.in_use()
         try:
+            if not self._where.address:
+                connection.check_resources(self._ray, 0, count * self._where.gpus)
             self._collectors = {index: self._start() for index in range(count)}
             for answer in self._ray.get([c.ready.remote() for c in self._collectors.values()]):
                 _raise(answer)

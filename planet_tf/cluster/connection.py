@@ -39,7 +39,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
             _start(ray, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, AttributeError) as error:
         raise errors.ConfigError(
             f"no connection to Ray at {address or 'this machine'}: {error}",
             "ray status shows whether a cluster runs here; ray start --head starts one",
@@ -49,6 +49,21 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
         yield ray
     finally:
         ray.shutdown()
+
+
+def check_resources(ray: Any, cpus: float, gpus: float) -> None:
+    """Checks that a Ray of this machine alone has what is asked for: it would wait forever.
+
+    Raises:
+      ConfigError: if it has less.
+    """
+    has = ray.cluster_resources()
+    for name, asked in (("CPU", cpus), ("GPU", gpus)):
+        if asked > has.get(name, 0.0):
+            raise errors.ConfigError(
+                f"{asked:g} {name}s are asked for, and this machine has {has.get(name, 0.0):g}",
+                "ask for fewer, or name a cluster with --address",
+            )
 
 
 def python_path() -> dict[str, str]:

@@ -57,13 +57,16 @@ def run(
       outcomes by name: 'done', or why there is none.
 
     Raises:
-      ConfigError: if Ray is not installed, or cannot be reached.
+      ConfigError: if Ray is not installed or cannot be reached, or this machine has less than one
+        run asks for.
       Interrupted: on Ctrl-C and SIGTERM, after the checkpoints.
     """
     root = root.absolute()
     outcomes: dict[str, str] = {}
     left = dict.fromkeys(cells, retries)
     with interrupts.deferred(), connection.connected(address) as ray:
+        if not address:
+            connection.check_resources(ray, *resources)
         train = ray.remote(max_calls=1, max_retries=0)(_train).options(
             num_cpus=resources.cpus, num_gpus=resources.gpus, runtime_env=_environment(resources)
         )

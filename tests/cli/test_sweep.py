@@ -55,12 +55,19 @@ def test_flags_reach_the_scheduler_and_results_are_summarized(command, scheduled
         (["--grid=CEM.horizon"], "--grid"),
         (["--grid=CEM.horizn=[1]"], "horizon"),
         (["--seeds=x"], "--seeds"),
+        (["--root_dir=runs/what?"], "what?"),
         (["--gin_bindings=train.episodes=1"], "train.seed_episodes"),
     ],
 )
 def test_wrong_flags_start_nothing(command, scheduled, flags, named):
     status, _, err = command(*FLAGS, *flags)
     assert status == 2 and named in err and not scheduled
+
+
+@pytest.mark.parametrize("gpus", ["-1", "nan", "inf", "one"])
+def test_gpus_are_an_amount(command, scheduled, gpus):
+    status, _, err = command(*FLAGS, f"--gpus={gpus}")
+    assert status == 2 and "--gpus: must be a number of at least 0" in err and not scheduled
 
 
 def test_a_task_is_needed(command, scheduled):

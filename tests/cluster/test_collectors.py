@@ -38,6 +38,9 @@ class FakeRay:
         self.resources = resources
         return type("Class", (), {"remote": lambda *_: FakeActor(self)})
 
+    def cluster_resources(self):
+        return {"CPU": 4.0, "GPU": 1.0}
+
     def put(self, value):
         return value
 
@@ -164,6 +167,18 @@ def test_resources_are_asked_for(ray):
     Pool(1, {}, None, None, None)
     assert (ray.resources["num_cpus"], ray.resources["num_gpus"]) == (3, 0.5)
     assert ray.resources["runtime_env"]["env_vars"]["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_gpus_that_this_machine_lacks_are_named_instead_of_waited_for(ray):
+    gin.parse_config("RemoteCollectors.gpus = 0.75")
+    with pytest.raises(
+        errors.ConfigError, match=r"1\.5 GPUs are asked for, and this machine has 1"
+    ):
+        Pool(2, {}, None, None, None)
+    assert ray.closed and not ray.started
+    connection.check_resources(ray, 4, 1)
+    with pytest.raises(errors.ConfigError, match="5 CPUs"):
+        connection.check_resources(ray, 5, 0)
 
 
 def test_a_collector_acts_as_the_run_does(tiny, agent):
