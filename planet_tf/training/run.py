@@ -78,6 +78,7 @@ class Run:
                 self._build(settings, parts)
                 self.directory = RunDirectory(root, self.identity)
             parts.callback(self.directory.release)
+            self._start_collectors(settings, parts)
             self._open(settings.episodes)
             parts.callback(self.report.close)
             self._parts = parts.pop_all()
@@ -98,10 +99,6 @@ class Run:
             jit_compile=bool(settings.jit_compile),
         )
         self._make_policies()
-        self._wanted = settings.episodes
-        self._pool = remote.start(settings, self.identity, self._seeds, self._environment_failed)
-        if self._pool:
-            parts.callback(self._pool.close)
 
     def _make_policies(self) -> None:
         """Makes the policies, and tries each once: the first call traces it."""
@@ -114,6 +111,13 @@ class Run:
         for policy in (self.collect_policy, self.policy):
             policy.action(env.reset(), policy.get_initial_state(env.batch_size or 1))
             policy.pop_mean_ms()
+
+    def _start_collectors(self, settings: Settings, parts: contextlib.ExitStack) -> None:
+        """Starts remote collectors: once the directory is this run's, as it takes a while."""
+        self._wanted = settings.episodes
+        self._pool = remote.start(settings, self.identity, self._seeds, self._environment_failed)
+        if self._pool:
+            parts.callback(self._pool.close)
 
     def _open(self, episodes: int) -> None:
         """Loads what the directory holds, and starts logging."""

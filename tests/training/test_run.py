@@ -402,3 +402,23 @@ def test_on_a_gpu_xla_compiles_policies_alone_unless_set(
     with pytest.raises(errors.ConfigError, match="enough"):
         runs.Run(tmp_path / "run", dataclasses.replace(Settings(), jit_compile=setting))
     assert compiled == [policies, updates]
+
+
+# Remote collectors.
+
+
+def test_collectors_are_started_for_a_directory_that_is_the_runs(light, tmp_path, monkeypatch):
+    started = []
+
+    def start(*_):
+        started.append(1)
+        raise errors.ConfigError("no connection to Ray")
+
+    light(tmp_path / "mine")
+    monkeypatch.setattr(runs.remote, "start", start)
+    with pytest.raises(errors.ConfigError, match="another run"):
+        light(tmp_path / "mine", train__seed=5)
+    assert not started
+    with pytest.raises(errors.ConfigError, match="no connection"):
+        light(tmp_path / "new")
+    assert started and not (tmp_path / "new").exists()
