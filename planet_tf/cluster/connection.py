@@ -19,7 +19,8 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
     """Yields the module `ray`, connected; disconnects afterwards, and ends what was started.
 
     Ray executes what it is sent. One that is started here listens on the loopback interface alone,
-    and answers only those who know a token that is drawn for it.
+    and answers only those who know a token that is drawn for this process (or is in
+    RAY_AUTH_TOKEN).
 
     Args:
       address: None starts Ray on this machine; 'auto' finds the cluster that this machine belongs
@@ -31,7 +32,9 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     if address is None:
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+        os.environ["RAY_AUTH_MODE"] = "token"
+        # Drawn once: Ray keeps the first one that a process has used.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray = _ray()
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:

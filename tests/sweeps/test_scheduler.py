@@ -76,6 +76,13 @@ def test_a_crashed_run_is_resumed_and_a_wrong_one_is_not(tmp_path):
     assert seen and all(address.split(":")[0].endswith("0100007F") for address in seen)
 
 
+def test_ray_is_started_again_in_the_same_process():
+    for cpus in (1, 2):
+        with connection.connected(cpus=cpus) as ray:
+            assert ray.cluster_resources()["CPU"] == cpus
+            assert ray.util.get_node_ip_address() == "127.0.0.1"
+
+
 def test_a_missing_ray_and_a_missing_cluster_are_named(monkeypatch):
     with pytest.raises(errors.ConfigError) as error, connection.connected("auto"):
         pass
