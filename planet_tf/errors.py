@@ -58,6 +58,10 @@ class NotFiniteError(PlanetError, FloatingPointError):
     """A loss, gradient, observation, reward or plan is NaN or infinite."""
 
 
+class MachineLost(PlanetError):
+    """Another machine that takes part in the updates has ended."""
+
+
 class StorageError(PlanetError):
     """Something cannot be written; what was written before is intact."""
 

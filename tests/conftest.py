@@ -28,6 +28,11 @@ from planet_tf import cli, config, environments, training  # noqa: E402
 from planet_tf.agents import building  # noqa: E402
 from planet_tf.training import run as runs  # noqa: E402
 
+# Two devices, for the tests of what several share.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
 # TF-Agents' table of episodes takes 47 MB however few there are, and TensorFlow never frees them:
 # in test processes with many runs that would be gigabytes.
 tf.lookup.experimental.DenseHashTable = functools.partial(

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_agents.agents import tf_agent
 from tf_agents.trajectories import time_step as ts
 
-from planet_tf import action_specs, checks
+from planet_tf import action_specs, checks, seeds
 from planet_tf.agents.exploration import EpsilonGreedy, Exploration, GaussianNoise
 from planet_tf.agents.policy import PlanetPolicy
 from planet_tf.models import WorldModel
@@ -28,7 +28,9 @@ class PlanetAgent(tf_agent.TFAgent):
     """Learns the world model from chunks and acts by planning in it.
 
     `train(experience)` takes a batch of chunks (see `world_model.Batch`), not a Trajectory: the
-    alignment of actions with images happens once, in `experience.episode.align`.
+    alignment of actions with images happens once, in `experience.episode.align`. Made in the scope
+    of a `tf.distribute.Strategy` and run by it, every replica trains on a part of the batch: their
+    gradients are averaged before they are clipped.
 
     Args:
       time_step_spec: observations are a dict with `image`, uint8 [H, W, C], or `state`, float32
@@ -87,7 +89,13 @@ class PlanetAgent(tf_agent.TFAgent):
         )
         self._seed, self._clip_norm = seed, clip_norm
         if train_step_counter is None:
-            train_step_counter = tf.Variable(0, trainable=False, dtype=tf.int64, name="train_step")
+            train_step_counter = tf.Variable(
+                0,
+                trainable=False,
+                dtype=tf.int64,
+                name="train_step",
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
         policy = functools.partial(
             PlanetPolicy,
             time_step_spec,
@@ -127,10 +135,15 @@ class PlanetAgent(tf_agent.TFAgent):
         gradients = tape.gradient(loss, variables)
         if scaled:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1:  # each has an equal part of the batch
+            gradients = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
         if scaled:  # the optimizer skips an overflow and lowers the scale
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self.optimizer.apply_gradients(
+            zip(gradients, variables, strict=True), skip_gradients_aggregation=True
+        )
         self.train_step_counter.assign_add(1)
         return info._replace(extra={**info.extra, "gradient_norm": norm})
 
@@ -139,6 +152,9 @@ class PlanetAgent(tf_agent.TFAgent):
             raise ValueError("PlanetAgent takes no loss weights: every chunk counts the same")
         stream = 0 if training else 1
         seed = tf.stack([self._seed, 2 * tf.cast(self.train_step_counter, tf.int32) + stream])
+        replicas = tf.distribute.get_replica_context()
+        if replicas.num_replicas_in_sync > 1:
+            seed = seeds.fold_in(seed, replicas.replica_id_in_sync_group)
         loss, terms = self.world_model.loss(experience, seed)
         return tf_agent.LossInfo(loss, {"loss": loss, **terms})
 

@@ -85,6 +85,12 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         numbered = ((_number(path), path) for path in self._files())
         return ((n, episodes.read(path, self._data_spec)) for n, path in numbered if n >= number)
 
+    def refresh(self) -> None:
+        """Adds the episodes that another process has written to the directory since."""
+        for path in self._files():
+            if _number(path) >= self.num_episodes:
+                self._load(path)
+
     @property
     def longest(self) -> int:
         """Frames of the longest episode in memory; 0: there is none."""
@@ -119,30 +125,36 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         chunk_length: int,
         across: bool = True,
         favour_ends: bool = False,
+        machine: tuple[int, int] | None = None,
     ) -> tf.data.Dataset:
         """Returns the batches of updates start, ..., start + count - 1, prefetched.
 
         The batch of an update depends on `seed`, its number and the buffer's contents alone.
+        `machine` (i, N) leaves out all but the batches i, i + N, ...: the others are for other
+        machines; and it leaves the copying to a device to `tf.distribute`.
         Exhaust a dataset before the next `add_episode` or `chunks`: prefetching must not race with
         them. For the other arguments see `sample`.
         """
         self._span.assign([start, start + count])
-        key = (seed, batch_size, chunk_length, across, favour_ends)
+        key = (machine, seed, batch_size, chunk_length, across, favour_ends)
         if key not in self._datasets:
             self._datasets[key] = self._dataset(*key)
         return self._datasets[key]
 
-    def _dataset(self, seed: int, *sizes) -> tf.data.Dataset:
+    def _dataset(self, machine: tuple[int, int] | None, seed: int, *sizes) -> tf.data.Dataset:
         """Builds the dataset of `chunks` once: tracing it for every fit takes longer."""
         dataset = tf.data.Dataset.from_tensors(0)
         dataset = dataset.flat_map(lambda _: tf.data.Dataset.range(self._span[0], self._span[1]))
+        if machine:
+            number, machines = machine
+            dataset = dataset.shard(machines, number)
         dataset = dataset.map(lambda i: self.sample(tf.stack([seed, tf.cast(i, tf.int32)]), *sizes))
         # tf.data's autotuner takes a thread of the pool that updates compute with: on 2 cores,
         # about every second fit ran on one.
         options = tf.data.Options()
         options.autotune.enabled = False
         dataset = dataset.with_options(options)
-        if runtime.has_gpu():
+        if runtime.has_gpu() and not machine:
             return dataset.apply(tf.data.experimental.prefetch_to_device("/gpu:0", 2))
         return dataset.prefetch(1)
 

@@ -3,7 +3,7 @@
 import os
 
 from planet_tf import errors, runtime
-from planet_tf.training import interrupts, loop, run
+from planet_tf.training import follower, interrupts, loop, replicas, run
 from planet_tf.training.exported import load_policy
 from planet_tf.training.loading import load, load_agent
 from planet_tf.training.settings import Settings
@@ -22,13 +22,17 @@ def train(root_dir: str | os.PathLike, settings: Settings | None = None) -> None
         infinite; the last checkpoint is good.
       EnvironmentFailure: if an environment fails 3 times in a row; after a checkpoint.
       StorageError: if the directory cannot be written to; what was in it is intact.
+      MachineLost: if another machine of TF_CONFIG has ended; the last checkpoint is good.
       Interrupted: on Ctrl-C and SIGTERM, after a checkpoint.
     """
     with errors.as_config_errors():
         settings = Settings() if settings is None else settings
         runtime.choose_device(settings.device)
-    with run.opened(root_dir, settings) as opened, interrupts.deferred():
-        loop.learn(opened, settings)
+    with replicas.losses_named():
+        if not replicas.leads():
+            return follower.follow(root_dir, settings)
+        with run.opened(root_dir, settings) as opened, interrupts.deferred():
+            loop.learn(opened, settings)
 
 
 __all__ = ["Settings", "load", "load_agent", "load_policy", "train"]

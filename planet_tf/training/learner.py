@@ -1,25 +1,28 @@
 """The learner: compiled updates, test losses and predictions of one agent."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import errors
-from planet_tf.agents import PlanetAgent
+from planet_tf import errors, runtime
+from planet_tf.agents import PlanetAgent, building
 from planet_tf.experience import ReplayBuffer
 from planet_tf.models import open_loop
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import interrupts
+from planet_tf.training.settings import Settings
 
 
 class Learner:
     """Trains an agent on chunks of the replay, and tests it on held-out ones.
 
-    It is the only place that knows how updates are compiled.
+    It is the only place that knows how updates are compiled, and shared by several devices: each of
+    R replicas takes B / R chunks, and gradients and loss terms are averaged.
 
     Attributes:
+      agent: what is trained.
       update: a batch of chunks -> LossInfo; one optimizer step.
       chunk_length: L, frames per chunk.
     """
@@ -31,7 +34,21 @@ class Learner:
         batch_size: int,
         chunk_length: int,
         jit_compile: bool,
+        strategy: tf.distribute.Strategy | None = None,
     ):
+        """Compiles nothing yet.
+
+        Args:
+          agent: made in the scope of the strategy.
+          seeds: of the run.
+          batch_size: B, chunks per update.
+          chunk_length: L.
+          jit_compile: compiles with XLA.
+          strategy: None: TensorFlow's default one, for one device.
+
+        Raises:
+          ConfigError: if overshooting does not fit into a chunk.
+        """
         distance = agent.world_model.overshooting_distance
         if distance >= chunk_length:
             raise errors.ConfigError(
@@ -39,9 +56,12 @@ class Learner:
                 f"({chunk_length}): no chunk holds that many steps ahead",
                 setting="WorldModel.overshooting_distance",
             )
-        self._agent, self._seeds = agent, seeds
+        self.agent, self._seeds = agent, seeds
         self._batch_size, self.chunk_length = batch_size, chunk_length
-        self.update = tf.function(agent.train, jit_compile=jit_compile, autograph=False)
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._replicas = self._strategy.num_replicas_in_sync
+        update = agent.train if self._replicas == 1 else self._update_replicas
+        self.update = tf.function(update, jit_compile=jit_compile, autograph=False)
         self._loss = tf.function(agent.loss, jit_compile=jit_compile, autograph=False)
 
         def predict(batch, context, seed):
@@ -52,7 +72,7 @@ class Learner:
     @property
     def updates(self) -> int:
         """Optimizer steps taken."""
-        return int(self._agent.train_step_counter.numpy())
+        return int(self.agent.train_step_counter.numpy())
 
     def fit(
         self, replay: ReplayBuffer, updates: int, progress: Callable[[int], None]
@@ -105,20 +125,64 @@ class Learner:
         means = {key: float(tf.reduce_mean(error[:, context:])) for key, error in found.items()}
         return means, {key: value[0].numpy() for key, value in prediction.items()}
 
-    def chunks(self, replay: ReplayBuffer, updates: int) -> tf.data.Dataset:
-        """Returns the batches of the next updates."""
-        seed = self._seeds.integer(Stream.REPLAY)
-        return self._chunks(replay, seed, updates, self._batch_size)
+    def chunks(self, replay: ReplayBuffer, updates: int) -> Iterable:
+        """Returns the batches of the next updates; with several replicas, a part for each."""
+        seed, count = self._seeds.integer(Stream.REPLAY), self._batch_size // self._replicas
+        if self._replicas == 1:
+            return self._chunks(replay, seed, updates, count)
+
+        def parts(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            machine = context.input_pipeline_id, context.num_input_pipelines
+            return self._chunks(replay, seed, updates, count, machine=machine)
+
+        return self._strategy.distribute_datasets_from_function(parts)
+
+    def _update_replicas(self, batch):
+        info = self._strategy.run(self.agent.train, (batch,))
+        return tf.nest.map_structure(
+            lambda term: self._strategy.reduce(tf.distribute.ReduceOp.MEAN, term, None), info
+        )
 
     def _heldout_chunks(self, heldout: ReplayBuffer, count: int, across: bool = True):
         seed = self._seeds.integer(Stream.HELDOUT)
         return next(iter(self._chunks(heldout, seed, 1, count, across)))
 
-    def _chunks(self, replay: ReplayBuffer, seed, updates, count, across=True) -> tf.data.Dataset:
-        learns_ends = self._agent.world_model.continuation is not None
+    def _chunks(self, replay: ReplayBuffer, seed, updates, count, across=True, machine=None):
+        learns_ends = self.agent.world_model.continuation is not None
+        parts = self._replicas if machine else 1
         return replay.chunks(
-            seed, self.updates, updates, count, self.chunk_length, across, favour_ends=learns_ends
+            seed,
+            parts * self.updates,
+            parts * updates,
+            count,
+            self.chunk_length,
+            across,
+            favour_ends=learns_ends,
+            machine=machine,
         )
+
+
+def make_learner(identity: dict, settings: Settings, strategy: tf.distribute.Strategy) -> Learner:
+    """Makes the agent of a run and its learner.
+
+    Args:
+      identity: see `building.make_agent`.
+      settings: of the run.
+      strategy: see `replicas.strategy`.
+
+    Raises:
+      ConfigError: if a setting cannot be used.
+    """
+    with strategy.scope():
+        agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
+    return Learner(
+        agent,
+        RunSeeds(identity["seed"]),
+        settings.batch_size,
+        settings.chunk_length,
+        bool(settings.jit_compile),
+        strategy,
+    )
 
 
 def _check_finite(terms: dict[str, tf.Tensor], update: int) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import errors, runtime, seeds, storage
-from planet_tf.agents import PlanetPyPolicy, building, export_policy
+from planet_tf import errors, seeds, storage
+from planet_tf.agents import PlanetPyPolicy, export_policy
 from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
 from planet_tf.experience.metrics import CollectMetrics
 from planet_tf.experience.timing import TimedPolicy
 from planet_tf.seeds import Stream
-from planet_tf.training import interrupts, remote
+from planet_tf.training import interrupts, remote, replicas
 from planet_tf.training.checkpoints import Checkpoints
 from planet_tf.training.evaluation import Score
-from planet_tf.training.learner import Learner
+from planet_tf.training.learner import make_learner
 from planet_tf.training.reporting import Report
 from planet_tf.training.run_directory import RunDirectory
 from planet_tf.training.settings import Settings
@@ -36,6 +36,7 @@ def opened(root_dir: str | os.PathLike, settings: Settings) -> Iterator["Run"]:
     run = Run(root_dir, settings)
     try:
         yield run
+        run.release_machines()
         run.report.finished(run.directory, run.tasks.names)
     except (errors.Interrupted, errors.EnvironmentFailure):
         run.report.line(f"stopped at update {run.learner.updates}: writing a checkpoint")
@@ -70,8 +71,7 @@ class Run:
           ConfigError: if a setting cannot be used, or the directory is in use or holds another run.
         """
         root = storage.tensorflow_path(root_dir)
-        self._seeds, self._failures = seeds.RunSeeds(settings.seed), _counter("failures")
-        self._evaluated = _counter("evaluated")
+        self._seeds = seeds.RunSeeds(settings.seed)
         self.last_decisions: list[float] = []
         with contextlib.ExitStack() as parts:  # closes those that are open if a later one fails
             with errors.as_config_errors():
@@ -85,19 +85,15 @@ class Run:
 
     def _build(self, settings: Settings, parts: contextlib.ExitStack) -> None:
         """Makes environments, agent, learner and policies."""
+        strategy = replicas.strategy(settings)  # TensorFlow's first operation
+        self._orders = replicas.Orders(strategy)
+        self._failures, self._evaluated = _counter("failures"), _counter("evaluated")
         seed = self._seeds.integer(Stream.ENVIRONMENT)
         self.tasks = Tasks(settings.task, seed, settings.environments, self._environment_failed)
         parts.callback(self.tasks.close)
         self.identity = {"seed": settings.seed, **self.tasks.identity()}
-        compiles_policies = runtime.compiles(settings.jit_compile)
-        self.agent = building.make_agent(self.identity, compiles_policies)
-        self.learner = Learner(
-            self.agent,
-            self._seeds,
-            settings.batch_size,
-            settings.chunk_length,
-            jit_compile=bool(settings.jit_compile),
-        )
+        self.learner = make_learner(self.identity, settings, strategy)
+        self.agent = self.learner.agent
         self._make_policies()
 
     def _make_policies(self) -> None:
@@ -156,6 +152,7 @@ class Run:
 
     def fit(self, updates: int) -> None:
         """Takes `updates` optimizer steps on chunks of the replay."""
+        self._orders.give(self.episodes, self.learner.updates, updates)
         terms = self.learner.fit(
             self.replay, updates, lambda done: self.report.within_fit(done, updates)
         )
@@ -243,6 +240,10 @@ class Run:
             "agent_steps": sum(steps.values()),
             "env_steps": self.tasks.env_steps(steps),
         }
+
+    def release_machines(self) -> None:
+        """Tells the other machines that the run has ended."""
+        self._orders.give(self.episodes, self.learner.updates, 0)
 
     def close(self) -> None:
         """Closes environments and files, and unlocks the directory."""

@@ -34,6 +34,8 @@ class Settings:
         process. See `RemoteCollectors`.
       random_collection: collects with uniform random actions instead of the policy's (an experiment
         of the paper).
+      replicas: GPUs of this machine that share the batch of every update; with TF_CONFIG set, the
+        machines that it names share it too. See docs/scaling.md.
       device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
       jit_compile: compiles updates and policies with XLA; None: policies alone, on a GPU, where
         compiling an update takes a minute, for no gain that was measured.
@@ -56,6 +58,7 @@ class Settings:
     environments: checks.Count = 1
     collectors: checks.Natural = 0
     random_collection: bool = False
+    replicas: checks.Count = 1
     device: Literal["auto", "cpu", "gpu"] = "auto"
     jit_compile: bool | None = None
 

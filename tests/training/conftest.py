@@ -43,7 +43,7 @@ class _Uniform(UniformPolicy):
 
 
 def _fit(self, replay, updates, progress):
-    self._agent.train_step_counter.assign_add(updates)
+    self.agent.train_step_counter.assign_add(updates)
     return {"train/loss": 1.0, "time/updates_per_second": 2.0}
 
 

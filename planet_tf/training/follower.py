@@ -1,0 +1,68 @@
+"""Takes part in the updates of a run that another machine leads."""
+
+import os
+import time
+
+from planet_tf import errors, storage
+from planet_tf.experience import ReplayBuffer
+from planet_tf.training import replicas
+from planet_tf.training.checkpoints import Checkpoints
+from planet_tf.training.learner import make_learner
+from planet_tf.training.settings import Settings
+from planet_tf.training.tasks import Tasks
+
+PATIENCE = 120
+"""Seconds that a shared directory may take to show the leader's episodes."""
+
+
+def follow(root_dir: str | os.PathLike, settings: Settings) -> None:
+    """Takes the updates that the leader takes, on this machine's part of every batch.
+
+    It reads the run's directory, which all machines share, and writes nothing there.
+
+    Args:
+      root_dir: the run's directory.
+      settings: the leader's.
+
+    Raises:
+      ConfigError: if a setting cannot be used, or the directory is not the leader's.
+      MachineLost: if the leader or another machine has ended.
+    """
+    root = storage.tensorflow_path(root_dir)
+    with errors.as_config_errors():
+        strategy = replicas.strategy(settings)
+        orders = replicas.Orders(strategy)
+        tasks = Tasks(settings.task, 0, 1)
+        tasks.close()
+        identity = {"seed": settings.seed, **tasks.identity()}
+        learner = make_learner(identity, settings, strategy)
+    Checkpoints(root / "checkpoints", agent=learner.agent).restore(partly=True)
+    replay = None
+    while True:
+        episodes, updates, more = orders.receive()
+        if not more:
+            return
+        if updates != learner.updates:
+            raise errors.ConfigError(
+                f"{root} holds a checkpoint of update {learner.updates}, but the first machine has "
+                f"one of update {updates}",
+                "all machines need the same --root_dir, on storage that they share",
+            )
+        if replay is None:  # not before: until now the leader was writing there
+            replay = ReplayBuffer(learner.agent.training_data_spec, root / "episodes" / "train")
+        _wait_for(replay, episodes)
+        learner.fit(replay, more, lambda _: None)
+
+
+def _wait_for(replay: ReplayBuffer, episodes: int) -> None:
+    """Waits until the directory shows all episodes: shared storage may be late."""
+    deadline = time.monotonic() + PATIENCE
+    while replay.num_episodes < episodes:
+        if time.monotonic() > deadline:
+            raise errors.ConfigError(
+                f"the run's directory shows {replay.num_episodes} episodes, but the first machine "
+                f"has collected {episodes}",
+                "all machines need the same --root_dir, on storage that they share",
+            )
+        replay.refresh()
+        time.sleep(0.1)

@@ -1,0 +1,232 @@
+"""Updates that several devices share: two logical CPU devices, and two processes on loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import gin
+import helpers
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from planet_tf import errors, seeds
+from planet_tf.agents import building
+from planet_tf.experience import ReplayBuffer
+from planet_tf.training import Settings, replicas
+from planet_tf.training.learner import make_learner
+
+IDENTITY = {"seed": 0, "observations": {"state": [4]}, "action_size": 2}
+
+
+@pytest.fixture
+def settings(tiny):
+    """Two replicas, each of which takes two chunks of six steps."""
+    return Settings(task="dot_goal", batch_size=4, chunk_length=6, replicas=2)
+
+
+@pytest.fixture
+def batch():
+    """Four random chunks of six steps."""
+    random = np.random.RandomState(0)
+    return {
+        "state": tf.constant(random.normal(size=[4, 6, 4]).astype(np.float32)),
+        "action": tf.constant(random.uniform(-1, 1, [4, 6, 2]).astype(np.float32)),
+        "reward": tf.constant(random.uniform(0, 1, [4, 6]).astype(np.float32)),
+        "discount": tf.ones([4, 6]),
+        "is_first": tf.constant(np.arange(24).reshape(4, 6) == 0),
+    }
+
+
+@pytest.fixture
+def learner(settings):
+    return make_learner(IDENTITY, settings, replicas.strategy(settings))
+
+
+def halves(learner, batch):
+    """Gives each replica two rows of the batch."""
+
+    def part(context):
+        first = 2 * context.replica_id_in_sync_group
+        return {key: value[first : first + 2] for key, value in batch.items()}
+
+    return tf.distribute.MirroredStrategy.experimental_distribute_values_from_function(
+        learner._strategy, part
+    )
+
+
+def values(agent):
+    return {v.name: v.numpy() for v in agent.world_model.variables}
+
+
+def test_two_replicas_update_as_one_does(settings, batch, monkeypatch):
+    for name in ("normal", "uniform"):  # the same noise for all: none
+        monkeypatch.setattr(seeds, name, lambda shape, seed: tf.zeros(shape))
+    gin.bind_parameter("PlanetAgent.clip_norm", 0.5)
+    gin.bind_parameter("WorldModel.free_nats", 0.0)
+    learner = make_learner(IDENTITY, settings, replicas.strategy(settings))
+    alone = building.make_agent(IDENTITY, False)
+    helpers.assert_same(values(alone), values(learner.agent))
+    before = values(alone)
+    for _ in range(2):
+        expected = alone.train(batch)
+        found = learner.update(halves(learner, batch))
+    for key, value in expected.extra.items():
+        assert float(found.extra[key]) == pytest.approx(float(value), rel=1e-4), key
+    assert float(found.extra["gradient_norm"]) > 0.5  # it is clipped
+    moved = {key: value - before[key] for key, value in values(alone).items()}
+    assert max(np.abs(value).max() for value in moved.values()) > 1e-4
+    helpers.assert_same(values(alone), values(learner.agent), atol=2e-6)
+
+
+def test_replicas_draw_other_noise_and_stay_equal(learner, batch):
+    twice = {key: tf.concat([value[:2]] * 2, 0) for key, value in batch.items()}
+
+    def losses(part):
+        return learner.agent.loss(part).loss
+
+    run = tf.function(lambda part: learner._strategy.run(losses, (part,)), autograph=False)
+    one, two = learner._strategy.experimental_local_results(run(halves(learner, twice)))
+    assert float(one) != float(two)
+    learner.update(halves(learner, batch))
+    for variable in learner.agent.world_model.variables:
+        one, two = variable.values
+        np.testing.assert_array_equal(one, two)
+    assert learner.updates == 1
+
+
+def test_a_fit_deals_each_update_its_chunks(learner, tmp_path):
+    replay = ReplayBuffer(learner.agent.training_data_spec, tmp_path, 10)
+    random = np.random.RandomState(0)
+    replay.add_episode(
+        {
+            "state": np.zeros([40, 4], np.float32),
+            "action": np.zeros([40, 2], np.float32),
+            "reward": random.uniform(size=40).astype(np.float32),
+            "discount": np.ones(40, np.float32),
+            "is_first": np.arange(40) == 0,
+        }
+    )
+    parts = replay.chunks(5, 0, 4, 2, 6, machine=(0, 1))
+    expected = [part["reward"].numpy() for part in parts]
+    for machine in range(2):  # each of two machines has every other one
+        parts = replay.chunks(5, 0, 4, 2, 6, machine=(machine, 2))
+        got = [part["reward"].numpy() for part in parts]
+        np.testing.assert_array_equal(got, expected[machine::2])
+    seen = []
+    update = learner.update
+
+    def observed(part):
+        seen.append(learner._strategy.experimental_local_results(part["reward"]))
+        return update(part)
+
+    learner.update = observed
+    terms = learner.fit(replay, 2, lambda _: None)
+    assert learner.updates == 2 and np.isfinite(terms["train/loss"])
+    seed = seeds.RunSeeds(0).integer(seeds.Stream.REPLAY)
+    parts = [part["reward"].numpy() for part in replay.chunks(seed, 0, 4, 2, 6, machine=(0, 1))]
+    np.testing.assert_array_equal([part for update in seen for part in update], parts)
+
+
+@pytest.mark.slow  # traces two runs
+def test_a_run_may_change_its_replicas(quick, tmp_path, checkpoint):
+    run = {
+        "train__batch_size": 4,
+        "train__heldout_episodes": 1,
+        "load_environment__observations": ("state",),
+    }
+    quick(tmp_path, train__replicas=2, train__episodes=3, **run)
+    quick(tmp_path, train__replicas=1, train__episodes=4, **run)
+    before, after = checkpoint(tmp_path, 3), checkpoint(tmp_path, 4)
+    assert before.keys() == after.keys()
+    (step,) = (value for key, value in after.items() if "train_step" in key and "agent" in key)
+    assert step > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"replicas": 3, "batch_size": 6}, "train.replicas is 3, but TensorFlow finds 2 devices"),
+        ({"batch_size": 5}, "5) must be a multiple of the 2 replicas"),
+        ({"jit_compile": True}, "compiles updates for one device, but 2 replicas"),
+    ],
+)
+def test_settings_that_do_not_fit(changed, message):
+    settings = Settings(**{"task": "dot_goal", "batch_size": 4, "replicas": 2, **changed})
+    with pytest.raises(errors.ConfigError, match=message.replace(")", r"\)")):
+        replicas.strategy(settings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"cluster": {}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+    ],
+)
+def test_a_wrong_tf_config_is_named(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(errors.ConfigError, match="TF_CONFIG cannot be used"):
+        replicas.machines()
+
+
+def test_one_machine_in_tf_config_is_one(monkeypatch):
+    monkeypatch.setenv(
+        "TF_CONFIG", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}'
+    )
+    assert replicas.machines() == 1 and replicas.leads()
+    assert replicas.strategy(Settings(task="dot_goal")) is tf.distribute.get_strategy()
+
+
+# Two machines: processes with a TF_CONFIG each.
+
+
+def start(root, episodes, logs):
+    """Starts two processes that train one run; returns them, the leader first."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("localhost", 0))
+        two.bind(("localhost", 0))
+        workers = [f"localhost:{each.getsockname()[1]}" for each in (one, two)]
+    arguments = ["train", "--gin_file=dot_goal.gin", "--gin_file=debug.gin", f"--root_dir={root}"]
+    arguments += [f"--gin_bindings=train.episodes={episodes}"]
+    processes = []
+    for index in range(2):
+        cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        with (logs / f"log{index}").open("w") as log:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "planet_tf", *arguments],
+                    env={**os.environ, "TF_CONFIG": json.dumps(cluster)},
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+    return processes
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("victim", [0, 1])
+def test_two_machines_train_one_run_and_resume_it(tmp_path, victim):
+    root, survivor = tmp_path / "run", 1 - victim
+    processes = start(root, 60, tmp_path)
+    deadline = time.monotonic() + 240
+    while len(list(root.glob("episodes/train/*.npz"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    processes[victim].send_signal(signal.SIGKILL)
+    log = tmp_path / f"log{survivor}"
+    assert processes[survivor].wait(120) == 1, log.read_text()
+    assert "error: another machine of TF_CONFIG has ended" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    collected = len(list(root.glob("episodes/train/*.npz")))
+    for process in start(root, collected + 2, tmp_path):
+        assert process.wait(240) == 0, log.read_text()
+    lines = [line for line in helpers.scalars(root) if "collect/return" in line]
+    assert [line["episodes"] for line in lines][-2:] == [collected + 1, collected + 2]
+    assert (root / "policy" / "saved_model.pb").exists()
