@@ -34,7 +34,15 @@ PACKAGES = {
         "analysis",
         "cluster",
     },
-    "machine": {"models", "environments", "experience", "agents", "analysis", "training"},
+    "machine": {
+        "models",
+        "environments",
+        "experience",
+        "agents",
+        "analysis",
+        "cluster",
+        "training",
+    },
     "sweeps": {"training", "cluster"},
     "cli": {"models", "experience", "agents", "analysis", "training", "machine", "sweeps"},
 }

@@ -28,6 +28,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="UPDATES",
         help="also times a whole cycle of UPDATES updates and an episode (the algorithm's: 100)",
     )
+    parser.add_argument(
+        "--cluster",
+        type=common.WholeNumber(1),
+        nargs="+",
+        metavar="COLLECTORS",
+        help="measures remote collectors instead: such numbers of them in a simulated task, and "
+        "how many a run of the gin files could use",
+    )
+    parser.add_argument(
+        "--step_seconds",
+        type=common.amount,
+        default=0.04,
+        help="of an env step of the simulated task, which has 50 per episode (default: 0.04)",
+    )
     common.add_json(parser)
     parser.add_argument(
         "--profile", type=storage.expand, metavar="DIR", help="writes a trace for TensorBoard"
@@ -38,6 +52,8 @@ def run(flags: argparse.Namespace) -> None:
     """Measures and prints."""
     from planet_tf.machine import benchmark
 
+    if flags.cluster:
+        return _cluster(flags)
     configurations = {"paper": ["cheetah.gin"], "cpu": ["cheetah.gin", "cpu.gin"]}
     if flags.gin_file:
         configurations = {"given": flags.gin_file}
@@ -54,4 +70,22 @@ def run(flags: argparse.Namespace) -> None:
     print(benchmark.table(parts))
     if flags.json:
         figures = {"matmul_gflops": rate / 1e9, "parts": [dataclasses.asdict(p) for p in parts]}
+        storage.write_text(flags.json, json.dumps(figures, indent=1) + "\n")
+
+
+def _cluster(flags: argparse.Namespace) -> None:
+    """Measures remote collectors, and calculates what a run gains by them."""
+    from planet_tf.machine import collection
+
+    runtime.choose_device(flags.device)
+    measured = list(collection.scaling(flags.cluster, flags.step_seconds))
+    print(collection.scaling_table(measured))
+    files = flags.gin_file or ["cheetah.gin", "cpu.gin"]
+    costs = collection.costs(files, flags.gin_bindings, _JIT[flags.jit], flags.repeats)
+    print(collection.forecast(costs))
+    if flags.json:
+        figures = {
+            "scaling": [dataclasses.asdict(each) for each in measured],
+            "costs": dataclasses.asdict(costs),
+        }
         storage.write_text(flags.json, json.dumps(figures, indent=1) + "\n")

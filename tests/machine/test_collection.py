@@ -1,0 +1,111 @@
+"""`planet-tf bench --cluster`: what is measured of collectors, and what is calculated from it."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from planet_tf import environments
+from planet_tf.cluster.collectors import Collected
+from planet_tf.machine import collection
+
+TINY = ["dot_goal.gin", "debug.gin"]
+# A learner that needs 100 x 0.1 + 0.5 = 10.5 s per episode, a collector that needs 20 x 2 = 40 s.
+COSTS = collection.Costs(
+    agent_steps=20,
+    episode_bytes=2_500_000,
+    file_bytes=1_000_000,
+    weights_bytes=4_000_000,
+    update=0.1,
+    collecting=1.5,
+    step=0.5,
+    adding=0.5,
+    updates_per_episode=100,
+    episodes=360,
+)
+SCALING = [
+    collection.Scaling(1, 20.0, 5e8, 0.4, 4.0),
+    collection.Scaling(4, 30.0, 4.5e8, 1.4, 5.0),
+]
+
+
+@pytest.mark.parametrize(("collectors", "seconds"), [(0, 50.5), (1, 40), (2, 20), (4, 10.5)])
+def test_the_slower_of_learner_and_collectors_decides(collectors, seconds):
+    assert COSTS.episode_seconds(collectors) == pytest.approx(seconds)
+    assert COSTS.enough == 4
+
+
+def test_tables():
+    lines = collection.forecast(COSTS).splitlines()
+    assert "takes a collector 40.0 s; 2.50 MB are sent and 1.00 MB written" in lines[0]
+    assert "10.5 s per episode for 100 updates; without them it could add 2 episodes" in lines[2]
+    rows = [line.split() for line in lines[4:-1]]
+    assert rows == [
+        ["0", "50.5", "5.0", "hours"],
+        ["1", "40.0", "4.0", "hours"],
+        ["2", "20.0", "2.0", "hours"],
+        ["4", "10.5", "63", "minutes"],
+    ]
+    assert lines[-1] == "more than 4 would wait for the learner"
+    one, four = (line.split() for line in collection.scaling_table(SCALING).splitlines()[1:])
+    assert one == ["1", "0.40", "1.00", "4.0", "ms", "20", "s", "500", "MB"]
+    assert four[:3] == ["4", "1.40", "3.50"]
+
+
+def test_a_step_of_the_simulated_task_takes_its_time():
+    name = "planet_tf.machine.collection:slow_dot_goal"
+    env = environments.load(name, 0, observations=("state",), kwargs={"step_seconds": 0.05})
+    env.reset()
+    start = time.perf_counter()
+    env.step(np.zeros(2, np.float32))
+    assert time.perf_counter() - start >= 0.05
+
+
+def test_each_number_of_collectors_is_measured(monkeypatch):
+    pools = []
+
+    class FakePool:
+        def __init__(self, count, identity, sequence, report, check):
+            self.count, self.taken, self.closed = count, [], False
+            assert identity["observations"] == {"state": [4]}
+            pools.append(self)
+
+        def take(self, weights, first, count, left):
+            self.taken.append((first, count))
+            return iter([Collected({}, 0, 2.0)] * count)
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(collection, "Pool", FakePool)
+    found = list(collection.scaling([1, 3], 0.01))
+    assert [each.collectors for each in found] == [1, 3]
+    # The first episode of each is not timed: it traces the policy.
+    assert [pool.taken for pool in pools] == [[(0, 1), (1, 4)], [(0, 3), (3, 12)]]
+    assert all(pool.closed for pool in pools) and found[1].decision_ms == 2.0
+
+
+def test_an_episode_of_a_configuration_is_measured():
+    found = collection.costs(TINY, ["train.updates_per_episode=7"], repeats=1)
+    assert found.agent_steps == 50 and found.updates_per_episode == 7
+    assert found.episode_bytes == 51 * (64 * 64 * 3 + 2 * 4 + 4 + 4 + 1)
+    assert min(found.update, found.collecting, found.step, found.adding, found.file_bytes) > 0
+
+
+def test_the_command_prints_and_writes_both(command, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(collection, "scaling", lambda *given: asked.append(given) or SCALING)
+    monkeypatch.setattr(collection, "costs", lambda *given: asked.append(given) or COSTS)
+    flags = ["--cluster", 1, 4, "--step_seconds=0.1", f"--json={tmp_path / 'x.json'}"]
+    status, out, err = command("bench", *flags)
+    assert status == 0, err
+    assert asked == [([1, 4], 0.1), (["cheetah.gin", "cpu.gin"], [], None, 5)]
+    assert "3.50" in out and "63 minutes" in out
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["scaling"][1]["collectors"] == 4 and found["costs"]["agent_steps"] == 20
+
+
+def test_a_wrong_number_of_collectors_is_named(command):
+    status, out, err = command("bench", "--cluster", 0)
+    assert status == 2 and not out and "--cluster" in err and "'0'" in err
