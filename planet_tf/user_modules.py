@@ -52,19 +52,39 @@ def missing_imports(config: str) -> list[str]:
     return [line for line in lines if not re.search(rf"(?m)^{re.escape(line)}$", config)]
 
 
+def needed(settings: str, tasks: Iterable[str]) -> list[str]:
+    """Returns the modules that gin text imports, and those of custom tasks 'module:function'."""
+    parts = (task.partition(":") for task in tasks)
+    modules = [module for module, colon, _ in parts if colon and module != "gym"]
+    return modules + re.findall(r"(?m)^import ([\w.]+)$", settings)
+
+
 def folders(modules: Iterable[str]) -> list[str]:
     """Returns the folders that PYTHONPATH must hold to import these modules from another program.
 
     Installed packages need none; the working directory is '.'.
     """
+    found = {source.parent for source in map(pathlib.Path, sources(modules))}
+    return sorted("." if path == pathlib.Path.cwd() else os.fspath(path) for path in found)
+
+
+def sources(modules: Iterable[str]) -> list[str]:
+    """Returns the files, or the folders of top-level packages, that hold these modules.
+
+    Installed packages are left out.
+    """
     installed = [*site.getsitepackages(), sysconfig.get_path("stdlib")]
-    found = []
+    found = set()
     for name in modules:
         main = name == main_module() and name not in sys.modules
         file = getattr(sys.modules["__main__" if main else name], "__file__", None)
         if file is None:
             continue
-        folder = pathlib.Path(file).resolve().parents[name.count(".")]
-        if not any(folder.is_relative_to(path) for path in installed):
-            found.append("." if folder == pathlib.Path.cwd() else os.fspath(folder))
-    return sorted(set(found))
+        source = pathlib.Path(file).resolve()
+        if source.name == "__init__.py":  # a package is its folder
+            source = source.parent
+        for _ in range(name.count(".")):
+            source = source.parent
+        if not any(source.is_relative_to(path) for path in installed):
+            found.add(os.fspath(source))
+    return sorted(found)

@@ -99,3 +99,18 @@ def test_folder_of_the_script_and_of_a_package(monkeypatch, tmp_path):
     module.__file__ = str(tmp_path / "b" / "pack" / "part" / "mine.py")
     monkeypatch.setitem(sys.modules, "pack.part.mine", module)
     assert user_modules.folders(["pack.part.mine"]) == [str(tmp_path / "b")]
+
+
+def test_sources_are_files_and_whole_packages(mine, monkeypatch, tmp_path):
+    assert user_modules.sources(["json", "my_encoders"]) == [str(mine / "my_encoders.py")]
+    for name, file in (("pack", "__init__.py"), ("pack.part", "part/__init__.py")):
+        module = types.ModuleType(name)
+        module.__file__ = str(tmp_path / "b" / "pack" / file)
+        monkeypatch.setitem(sys.modules, name, module)
+        assert user_modules.sources([name]) == [str(tmp_path / "b" / "pack")]
+        assert user_modules.folders([name]) == [str(tmp_path / "b")]
+
+
+def test_modules_that_a_run_needs():
+    text = "import a.b\ntrain.task = 'own:make'\n# import c\n"
+    assert user_modules.needed(text, ["own:make", "gym:Pendulum-v1", "dot_goal"]) == ["own", "a.b"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from planet_tf import checks, config, environments, errors, runtime, seeds
+from planet_tf import checks, config, environments, errors, runtime, seeds, user_modules
 from planet_tf.cluster import connection
 from planet_tf.experience.episode import Episode
 
@@ -137,10 +137,12 @@ class Pool:
     def _start(self) -> Any:
         where = self._where
         threads = {f"TF_NUM_{kind}OP_THREADS": str(where.cpus) for kind in ("INTRA", "INTER")}
+        runtime_env: dict[str, Any] = {"env_vars": {**threads, **connection.python_path()}}
+        if where.address:  # other machines may not have the user's modules
+            modules = user_modules.needed(self._settings, [self._identity["task"]])
+            runtime_env["py_modules"] = user_modules.sources(modules)
         actor = self._ray.remote(_Collector).options(
-            num_cpus=where.cpus,
-            num_gpus=where.gpus,
-            runtime_env={"env_vars": {**threads, **connection.python_path()}},
+            num_cpus=where.cpus, num_gpus=where.gpus, runtime_env=runtime_env
         )
         return actor.remote(self._settings, self._identity, bool(where.gpus))
 

@@ -178,8 +178,7 @@ class Report:
     def finished(self, directory: RunDirectory, tasks: Sequence[str]) -> None:
         """Prints where everything is, and commands to look at it."""
         self._progress.close()
-        modules = [name.partition(":")[0] for name in tasks if ":" in name] + directory.imports
-        program = _program(user_modules.folders(modules))
+        program = _program(user_modules.folders(user_modules.needed(directory.settings, tasks)))
         root = shlex.quote(os.fspath(self._root))
         policy = "policy (SavedModel), " if (self._root / "policy").exists() else ""
         print(

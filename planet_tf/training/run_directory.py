@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import pathlib
-import re
 import socket
 
 from planet_tf import config, errors, gin_internals, storage
@@ -57,11 +56,6 @@ class RunDirectory:
         except BaseException:
             self.release()
             raise
-
-    @property
-    def imports(self) -> list[str]:
-        """The user's modules that the settings need."""
-        return re.findall(r"(?m)^import ([\w.]+)$", self.settings)
 
     def take(self) -> None:
         """Writes identity, settings and provenance; call it when the parts have been made."""

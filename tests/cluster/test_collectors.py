@@ -1,5 +1,7 @@
 """Remote collectors: who works on what with which weights, and what happens when one fails."""
 
+import importlib
+
 import gin
 import helpers
 import numpy as np
@@ -164,9 +166,19 @@ def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
 
 def test_resources_are_asked_for(ray):
     gin.parse_config("RemoteCollectors.cpus = 3\nRemoteCollectors.gpus = 0.5")
-    Pool(1, {}, None, None, None)
+    Pool(1, IDENTITY, None, None, None)
     assert (ray.resources["num_cpus"], ray.resources["num_gpus"]) == (3, 0.5)
     assert ray.resources["runtime_env"]["env_vars"]["TF_NUM_INTRAOP_THREADS"] == "3"
+
+
+def test_the_modules_of_a_custom_task_go_to_a_cluster(ray, root):
+    custom = {**IDENTITY, "task": "own_tasks:make"}
+    importlib.import_module("own_tasks")
+    Pool(1, custom, None, None, None)
+    assert "py_modules" not in ray.resources["runtime_env"]  # this machine has them
+    gin.parse_config("RemoteCollectors.address = 'auto'")
+    Pool(1, custom, None, None, None)
+    assert ray.resources["runtime_env"]["py_modules"] == [str(root / "tests" / "own_tasks.py")]
 
 
 def test_gpus_that_this_machine_lacks_are_named_instead_of_waited_for(ray):

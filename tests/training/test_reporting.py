@@ -14,7 +14,7 @@ COUNTERS = {"updates": 6, "episodes": 4, "agent_steps": 200, "env_steps": 400}
 
 @pytest.fixture
 def directory(tmp_path):
-    return types.SimpleNamespace(root=tmp_path, settings="", killed=None, changes=[], imports=[])
+    return types.SimpleNamespace(root=tmp_path, settings="", killed=None, changes=[])
 
 
 @pytest.fixture
