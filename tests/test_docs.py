@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import re
 import runpy
 import subprocess
@@ -175,3 +176,12 @@ def test_readme_links_exist():
     links = re.findall(r"\]\(([^)#]+)\)", text)
     missing = [x for x in links if "://" not in x and not (ROOT / x).exists()]
     assert links and not missing
+
+
+def test_cloud_cluster_is_what_ray_takes():
+    ray = pytest.importorskip("ray")
+    jsonschema, yaml = pytest.importorskip("jsonschema"), pytest.importorskip("yaml")
+    text = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"(?ms)^```yaml\n(.*?)^```$", text)
+    schema = pathlib.Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    jsonschema.validate(yaml.safe_load(block), json.loads(schema.read_text()))
