@@ -132,7 +132,10 @@ class PlanetAgent(tf_agent.TFAgent):
             info = self._loss(experience, weights, training=True)
             loss = self.optimizer.get_scaled_loss(info.loss) if scaled else info.loss
         variables = self.world_model.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        # A custom network may have variables that the loss does not depend on.
+        gradients = tape.gradient(
+            loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
         if scaled:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         replicas = tf.distribute.get_replica_context()

@@ -4,10 +4,11 @@ import argparse
 import dataclasses
 import json
 
-from planet_tf import runtime, storage
+from planet_tf import errors, runtime, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = "example: planet-tf bench --gin_file=walker.gin --gin_file=cpu.gin --cycle=150"
+_STEP_SECONDS = 0.04
 _JIT = {"on": True, "off": False, "auto": None}
 
 
@@ -39,8 +40,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step_seconds",
         type=common.amount,
-        default=0.04,
-        help="of an env step of the simulated task, which has 50 per episode (default: 0.04)",
+        help="with --cluster: of an env step of the simulated task, which has 50 per episode "
+        f"(default: {_STEP_SECONDS})",
     )
     common.add_json(parser)
     parser.add_argument(
@@ -52,6 +53,12 @@ def run(flags: argparse.Namespace) -> None:
     """Measures and prints."""
     from planet_tf.machine import benchmark
 
+    if not flags.cluster and flags.step_seconds is not None:
+        raise errors.ConfigError("--step_seconds needs --cluster", setting="--step_seconds")
+    if flags.cluster and (flags.cycle or flags.profile):
+        raise errors.ConfigError(
+            "--cluster measures neither --cycle nor --profile", "", "--cluster"
+        )
     if flags.cluster:
         return _cluster(flags)
     configurations = {"paper": ["cheetah.gin"], "cpu": ["cheetah.gin", "cpu.gin"]}
@@ -78,7 +85,8 @@ def _cluster(flags: argparse.Namespace) -> None:
     from planet_tf.machine import collection
 
     runtime.choose_device(flags.device)
-    measured = list(collection.scaling(flags.cluster, flags.step_seconds))
+    step = _STEP_SECONDS if flags.step_seconds is None else flags.step_seconds
+    measured = list(collection.scaling(flags.cluster, step, flags.gin_bindings))
     print(collection.scaling_table(measured))
     files = flags.gin_file or ["cheetah.gin", "cpu.gin"]
     costs = collection.costs(files, flags.gin_bindings, _JIT[flags.jit], flags.repeats)

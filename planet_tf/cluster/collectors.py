@@ -90,9 +90,11 @@ class Pool:
         self._identity, self._sequence = identity, sequence
         self._report, self._check = report, check
         cpus = None if self._where.address else max(count * self._where.cpus, os.cpu_count() or 1)
-        self._connection = connection.connected(self._where.address, cpus)
-        self._ray = self._connection.__enter__()
         self._settings = config.in_use()
+        # Other machines may not have the user's modules.
+        modules = user_modules.sources(user_modules.needed(self._settings, [identity["task"]]))
+        self._connection = connection.connected(self._where.address, cpus, modules)
+        self._ray = self._connection.__enter__()
         try:
             if not self._where.address:
                 connection.check_resources(self._ray, 0, count * self._where.gpus)
@@ -137,12 +139,10 @@ class Pool:
     def _start(self) -> Any:
         where = self._where
         threads = {f"TF_NUM_{kind}OP_THREADS": str(where.cpus) for kind in ("INTRA", "INTER")}
-        runtime_env: dict[str, Any] = {"env_vars": {**threads, **connection.python_path()}}
-        if where.address:  # other machines may not have the user's modules
-            modules = user_modules.needed(self._settings, [self._identity["task"]])
-            runtime_env["py_modules"] = user_modules.sources(modules)
         actor = self._ray.remote(_Collector).options(
-            num_cpus=where.cpus, num_gpus=where.gpus, runtime_env=runtime_env
+            num_cpus=where.cpus,
+            num_gpus=where.gpus,
+            runtime_env={"env_vars": {**threads, **connection.python_path()}},
         )
         return actor.remote(self._settings, self._identity, bool(where.gpus))
 

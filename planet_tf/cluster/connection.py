@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -15,7 +15,9 @@ _OBJECT_STORE = 512 * 2**20  # bytes of shared memory, taken as they are needed
 
 
 @contextlib.contextmanager
-def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Any]:
+def connected(
+    address: str | None = None, cpus: int | None = None, modules: Sequence[str] = ()
+) -> Iterator[Any]:
     """Yields the module `ray`, connected; disconnects afterwards, and ends what was started.
 
     Ray executes what it is sent. One that is started here listens on the loopback interface alone,
@@ -26,6 +28,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
       address: None starts Ray on this machine; 'auto' finds the cluster that this machine belongs
         to; 'HOST:PORT' and 'ray://HOST:PORT' name one.
       cpus: CPUs of a Ray that is started; None: all of this machine.
+      modules: files and folders of Python modules that are sent to the machines of a cluster.
 
     Raises:
       ConfigError: if Ray is not installed, or there is no such cluster.
@@ -41,7 +44,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[A
         if address is None:
             _start(ray, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
-            ray.init(address=address, **quiet)
+            ray.init(address=address, runtime_env={"py_modules": list(modules)}, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError, AttributeError) as error:
         raise errors.ConfigError(
             f"no connection to Ray at {address or 'this machine'}: {error}",

@@ -25,7 +25,7 @@ from planet_tf.experience.episode import Episode
 _FEWEST_FRAMES = 2  # of an episode: before and after its only decision
 
 
-@checks.configurable(denylist=["data_spec", "directory"])
+@checks.configurable(denylist=["data_spec", "directory", "read_only"])
 class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
     """Whole episodes in memory and one file per episode in a directory, from which it is refilled.
 
@@ -33,18 +33,26 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
       data_spec: spec of one step; see `agents.planet_agent.chunk_spec`.
       directory: where the episodes' files are, NNNNNN-FRAMES.npz; created if it is missing.
       capacity: episodes kept, in memory and on disk; beyond it the oldest one is dropped.
+      read_only: the directory is another process's: it is left as it is.
     """
 
-    def __init__(self, data_spec, directory: str | os.PathLike, capacity: checks.Count = 2000):
+    def __init__(
+        self,
+        data_spec,
+        directory: str | os.PathLike,
+        capacity: checks.Count = 2000,
+        read_only: bool = False,
+    ):
         super().__init__(
             data_spec,
             capacity,
             begin_episode_fn=lambda steps: True,
             end_episode_fn=lambda steps: True,
         )
-        self._directory = pathlib.Path(directory)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        storage.remove_unfinished(self._directory)
+        self._directory, self._read_only = pathlib.Path(directory), read_only
+        if not read_only:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            storage.remove_unfinished(self._directory)
         # One graph for episodes of all lengths: each new one would be traced and kept.
         steps = {k: tf.TensorSpec([None, *spec.shape], spec.dtype) for k, spec in data_spec.items()}
         self._add_fn = tf.function(self._add, input_signature=[steps], autograph=False)
@@ -85,11 +93,18 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         numbered = ((_number(path), path) for path in self._files())
         return ((n, episodes.read(path, self._data_spec)) for n, path in numbered if n >= number)
 
-    def refresh(self) -> None:
-        """Adds the episodes that another process has written to the directory since."""
+    def refresh(self) -> int:
+        """Adds the episodes that another process has written to the directory since.
+
+        One that cannot be read yet is left for the next call, and so are those after it.
+
+        Returns:
+          how many there have ever been.
+        """
         for path in self._files():
-            if _number(path) >= self.num_episodes:
+            if _number(path) == self.num_episodes:
                 self._load(path)
+        return self.num_episodes
 
     @property
     def longest(self) -> int:
@@ -106,6 +121,8 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         try:
             episode = episodes.read(path, self._data_spec)
         except errors.ConfigError as error:
+            if self._read_only:
+                return
             aside = path.with_suffix(".bad")
             path.rename(aside)
             self.moved_aside += 1

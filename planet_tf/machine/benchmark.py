@@ -174,7 +174,9 @@ def fresh_run(jit_compile: bool | None = None) -> Iterator[tuple[Run, Settings]]
       ConfigError: if a setting cannot be used.
     """
     with errors.as_config_errors():
-        settings = dataclasses.replace(Settings(), environments=1, jit_compile=jit_compile)
+        settings = dataclasses.replace(
+            Settings(), environments=1, collectors=0, jit_compile=jit_compile
+        )
     with (
         tempfile.TemporaryDirectory() as root,
         open(os.devnull, "w") as nowhere,

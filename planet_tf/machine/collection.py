@@ -16,6 +16,7 @@ from planet_tf.environments import dot_goal
 from planet_tf.machine import benchmark, estimates
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import Settings, remote
+from planet_tf.training.run import Run
 from planet_tf.training.tasks import Tasks
 
 SIMULATION = (
@@ -59,8 +60,9 @@ class Costs:
       file_bytes: that the learner writes.
       weights_bytes: that go to a collector before an episode.
       update: seconds.
-      collecting: seconds of a decision.
-      step: seconds of an agent step of the environment.
+      acting: seconds of the episode in the learner's process.
+      acting_remotely: the same in a collector on this machine, with the CPUs and GPUs that
+        `RemoteCollectors` gives it.
       adding: seconds to check the episode, write it and add it to the replay.
       updates_per_episode, episodes: of the run's settings.
     """
@@ -70,8 +72,8 @@ class Costs:
     file_bytes: int
     weights_bytes: int
     update: float
-    collecting: float
-    step: float
+    acting: float
+    acting_remotely: float
     adding: float
     updates_per_episode: int
     episodes: int
@@ -80,12 +82,7 @@ class Costs:
         """Returns the time between two episodes; 0 collectors: the learner collects itself."""
         if not collectors:
             return self.learning + self.acting
-        return max(self.learning, self.acting / collectors)
-
-    @property
-    def acting(self) -> float:
-        """Seconds in which a collector makes an episode, if its CPU is as fast as this one."""
-        return self.agent_steps * (self.collecting + self.step)
+        return max(self.learning, self.acting_remotely / collectors)
 
     @property
     def learning(self) -> float:
@@ -95,7 +92,7 @@ class Costs:
     @property
     def enough(self) -> int:
         """The fewest collectors that keep the learner busy."""
-        return math.ceil(self.acting / self.learning)
+        return math.ceil(self.acting_remotely / self.learning)
 
 
 class _SlowDotGoal(dot_goal.DotGoal):
@@ -117,36 +114,46 @@ def slow_dot_goal(
     return env
 
 
-def scaling(counts: Sequence[int], step_seconds: float) -> Iterator[Scaling]:
+def scaling(
+    counts: Sequence[int], step_seconds: float, bindings: Sequence[str] = ()
+) -> Iterator[Scaling]:
     """Measures collectors of the simulated task, for each number of them.
 
     Args:
       counts: of collectors.
       step_seconds: of an env step; an episode has 50.
+      bindings: gin bindings, of which those of RemoteCollectors are used.
 
     Raises:
       ConfigError: if Ray is not installed or cannot be started.
     """
     gin.clear_config()
     slow = f"load_environment.kwargs = {{'step_seconds': {step_seconds}}}"
-    config.parse(["debug.gin"], [*SIMULATION, slow])
-    seeds = RunSeeds(0)
+    where = [binding for binding in bindings if binding.startswith("RemoteCollectors.")]
+    config.parse(["debug.gin"], [*SIMULATION, slow, *where])
     tasks = Tasks(Settings().task, 0, 1)
     tasks.close()
     identity = {"seed": 0, **tasks.identity()}
     weights = remote.weights(building.make_agent(identity, jit_compile=False), 0)
     for count in counts:
-        yield _scaling(count, identity, weights, seeds)
+        yield _scaling(count, identity, weights)
 
 
-def _scaling(count: int, identity: dict, weights: Weights, seeds: RunSeeds) -> Scaling:
+def _pool(count: int, identity: dict) -> Pool:
+    seeds = RunSeeds(identity["seed"])
+
+    def sequence(number: int) -> np.random.SeedSequence:
+        return seeds.sequence(Stream.COLLECT, number)
+
+    return Pool(count, identity, sequence, print, lambda: None)
+
+
+def _scaling(count: int, identity: dict, weights: Weights) -> Scaling:
     free, start = _free_memory(), time.perf_counter()
-    pool = Pool(
-        count, identity, lambda number: seeds.sequence(Stream.COLLECT, number), print, lambda: None
-    )
+    pool = _pool(count, identity)
     try:
         ready = time.perf_counter()
-        for _ in pool.take(weights, 0, count, 10**6):  # each traces its policy
+        for _ in pool.take(weights, 0, count, count):  # one episode of each: it traces its policy
             pass
         memory = (free - _free_memory()) / count
         begun = time.perf_counter()
@@ -182,12 +189,25 @@ def costs(
             file_bytes=file.stat().st_size,
             weights_bytes=sum(4 * variable.shape.num_elements() for variable in variables),
             update=seconds.update,
-            collecting=seconds.collecting,
-            step=seconds.step,
+            acting=(len(episode["reward"]) - 1) * (seconds.collecting + seconds.step),
+            acting_remotely=_remote_seconds(run),
             adding=benchmark.median_seconds(lambda: run.replay.add_episode(episode), repeats),
             updates_per_episode=settings.updates_per_episode,
             episodes=settings.episodes,
         )
+
+
+def _remote_seconds(run: Run) -> float:
+    """Times the second episode of a collector: during the first it traces its policy."""
+    pool, weights = _pool(1, run.identity), remote.weights(run.agent, 0)
+    try:
+        for number in range(2):
+            start = time.perf_counter()
+            for _ in pool.take(weights, number, 1, 1):
+                pass
+        return time.perf_counter() - start
+    finally:
+        pool.close()
 
 
 def scaling_table(measured: Sequence[Scaling]) -> str:
@@ -206,8 +226,9 @@ def scaling_table(measured: Sequence[Scaling]) -> str:
 def forecast(found: Costs) -> str:
     """Lays out what an episode costs, and the length of the run for numbers of collectors."""
     lines = [
-        f"an episode of {found.agent_steps} decisions takes a collector {found.acting:.1f} s; "
-        f"{found.episode_bytes / 1e6:.2f} MB are sent and {found.file_bytes / 1e6:.2f} MB written",
+        f"an episode of {found.agent_steps} decisions takes a collector on this machine "
+        f"{found.acting_remotely:.1f} s; {found.episode_bytes / 1e6:.2f} MB are sent and "
+        f"{found.file_bytes / 1e6:.2f} MB written",
         f"the weights are {found.weights_bytes / 1e6:.2f} MB",
         f"the learner needs {found.learning:.1f} s per episode for {found.updates_per_episode} "
         f"updates; without them it could add {1 / found.adding:.0f} episodes per second",

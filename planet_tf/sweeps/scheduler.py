@@ -105,6 +105,7 @@ def _environment(resources: Resources) -> dict[str, Any]:
     """Returns the environment of the processes: threads, and where the user's modules are."""
     threads = str(resources.cpus)
     variables = {"TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    variables["TF_CONFIG"] = ""  # runs of a sweep have nothing in common
     return {"env_vars": {**variables, **connection.python_path()}}
 
 

@@ -22,17 +22,23 @@ def train(root_dir: str | os.PathLike, settings: Settings | None = None) -> None
         infinite; the last checkpoint is good.
       EnvironmentFailure: if an environment fails 3 times in a row; after a checkpoint.
       StorageError: if the directory cannot be written to; what was in it is intact.
-      MachineLost: if another machine of TF_CONFIG has ended; the last checkpoint is good.
+      MachineLost: if another machine of TF_CONFIG has ended; after a checkpoint.
       Interrupted: on Ctrl-C and SIGTERM, after a checkpoint.
     """
     with errors.as_config_errors():
         settings = Settings() if settings is None else settings
         runtime.choose_device(settings.device)
-    with replicas.losses_named():
-        if not replicas.leads():
-            return follower.follow(root_dir, settings)
-        with run.opened(root_dir, settings) as opened, interrupts.deferred():
-            loop.learn(opened, settings)
+        # It comes before TensorFlow's first operation.
+        strategy = replicas.strategy(settings, replicas.machines())
+    if not replicas.leads():
+        with interrupts.deferred(), replicas.lost_machines_named():
+            return follower.follow(root_dir, settings, strategy)
+    with (
+        run.opened(root_dir, settings, strategy) as opened,
+        interrupts.deferred(),
+        replicas.lost_machines_named(),
+    ):
+        loop.learn(opened, settings)
 
 
 __all__ = ["Settings", "load", "load_agent", "load_policy", "train"]

@@ -1,7 +1,10 @@
 """Takes part in the updates of a run that another machine leads."""
 
 import os
+import sys
 import time
+
+import tensorflow as tf
 
 from planet_tf import errors, storage
 from planet_tf.experience import ReplayBuffer
@@ -15,7 +18,9 @@ PATIENCE = 120
 """Seconds that a shared directory may take to show the leader's episodes."""
 
 
-def follow(root_dir: str | os.PathLike, settings: Settings) -> None:
+def follow(
+    root_dir: str | os.PathLike, settings: Settings, strategy: tf.distribute.Strategy
+) -> None:
     """Takes the updates that the leader takes, on this machine's part of every batch.
 
     It reads the run's directory, which all machines share, and writes nothing there.
@@ -23,20 +28,20 @@ def follow(root_dir: str | os.PathLike, settings: Settings) -> None:
     Args:
       root_dir: the run's directory.
       settings: the leader's.
+      strategy: of all machines.
 
     Raises:
       ConfigError: if a setting cannot be used, or the directory is not the leader's.
-      MachineLost: if the leader or another machine has ended.
     """
     root = storage.tensorflow_path(root_dir)
     with errors.as_config_errors():
-        strategy = replicas.strategy(settings)
         orders = replicas.Orders(strategy)
         tasks = Tasks(settings.task, 0, 1)
         tasks.close()
         identity = {"seed": settings.seed, **tasks.identity()}
         learner = make_learner(identity, settings, strategy)
     Checkpoints(root / "checkpoints", agent=learner.agent).restore(partly=True)
+    print(f"following the first machine's run in {root}", file=sys.stderr)
     replay = None
     while True:
         episodes, updates, more = orders.receive()
@@ -49,7 +54,8 @@ def follow(root_dir: str | os.PathLike, settings: Settings) -> None:
                 "all machines need the same --root_dir, on storage that they share",
             )
         if replay is None:  # not before: until now the leader was writing there
-            replay = ReplayBuffer(learner.agent.training_data_spec, root / "episodes" / "train")
+            folder = root / "episodes" / "train"
+            replay = ReplayBuffer(learner.agent.training_data_spec, folder, read_only=True)
         _wait_for(replay, episodes)
         learner.fit(replay, more, lambda _: None)
 
@@ -57,12 +63,11 @@ def follow(root_dir: str | os.PathLike, settings: Settings) -> None:
 def _wait_for(replay: ReplayBuffer, episodes: int) -> None:
     """Waits until the directory shows all episodes: shared storage may be late."""
     deadline = time.monotonic() + PATIENCE
-    while replay.num_episodes < episodes:
+    while (shown := replay.refresh()) < episodes:
         if time.monotonic() > deadline:
             raise errors.ConfigError(
-                f"the run's directory shows {replay.num_episodes} episodes, but the first machine "
-                f"has collected {episodes}",
+                f"the run's directory shows {shown} episodes, but the first machine has collected "
+                f"{episodes}",
                 "all machines need the same --root_dir, on storage that they share",
             )
-        replay.refresh()
         time.sleep(0.1)

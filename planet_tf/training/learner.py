@@ -138,10 +138,9 @@ class Learner:
         return self._strategy.distribute_datasets_from_function(parts)
 
     def _update_replicas(self, batch):
-        info = self._strategy.run(self.agent.train, (batch,))
-        return tf.nest.map_structure(
-            lambda term: self._strategy.reduce(tf.distribute.ReduceOp.MEAN, term, None), info
-        )
+        info, mean = self._strategy.run(self.agent.train, (batch,)), tf.distribute.ReduceOp.MEAN
+        terms = {key: self._strategy.reduce(mean, term, None) for key, term in info.extra.items()}
+        return info._replace(loss=terms["loss"], extra=terms)
 
     def _heldout_chunks(self, heldout: ReplayBuffer, count: int, across: bool = True):
         seed = self._seeds.integer(Stream.HELDOUT)

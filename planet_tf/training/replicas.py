@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from planet_tf import errors
+from planet_tf.training import interrupts
 from planet_tf.training.settings import Settings
 
 
@@ -21,22 +23,30 @@ def machines() -> int:
 
 
 def leads() -> bool:
-    """Whether this is the first machine, which collects and owns the run's directory."""
+    """Whether this is the first machine, which collects and owns the run's directory.
+
+    Raises:
+      ConfigError: if TF_CONFIG cannot be used.
+    """
     return _cluster()[1] == 0
 
 
-def strategy(settings: Settings) -> tf.distribute.Strategy:
+def strategy(settings: Settings, machines: int = 1) -> tf.distribute.Strategy:
     """Returns the strategy in whose scope an agent is made, to be updated on several devices.
 
-    On one device it is TensorFlow's default strategy, which changes nothing. With several machines,
-    call it before TensorFlow's first operation.
+    On one device it is TensorFlow's default strategy, which changes nothing.
+
+    Args:
+      settings: of the run.
+      machines: how many train together. With several it waits until all have started, and must be
+        called before TensorFlow's first operation.
 
     Raises:
       ConfigError: if there are other devices than `train.replicas`, their number does not divide
         the batch, XLA is asked for or TF_CONFIG cannot be used.
     """
     count = settings.replicas
-    total = count * machines()
+    total = count * machines
     if settings.batch_size % total:
         raise errors.ConfigError(
             f"train.batch_size ({settings.batch_size}) must be a multiple of the {total} replicas "
@@ -50,14 +60,14 @@ def strategy(settings: Settings) -> tf.distribute.Strategy:
             "train.jit_compile = None compiles the policies alone",
             "train.jit_compile",
         )
-    if machines() > 1:
-        _check(count, tf.config.get_visible_devices("GPU") or ["cpu"], exactly=True)
-        return tf.distribute.MultiWorkerMirroredStrategy()
+    if machines > 1:
+        return _across_machines(count)
     if count == 1:
         return tf.distribute.get_strategy()
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    _check(count, devices)
-    return tf.distribute.MirroredStrategy([device.name for device in devices[:count]])
+    names = [device.name for device in devices]
+    _check(count, names)
+    return tf.distribute.MirroredStrategy(names[:count])
 
 
 class Orders:
@@ -70,7 +80,7 @@ class Orders:
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
-        self._several = machines() > 1
+        self._several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
         def first_replicas(values):
             replica = tf.distribute.get_replica_context()
@@ -101,25 +111,44 @@ class Orders:
 
 
 @contextlib.contextmanager
-def losses_named() -> Iterator[None]:
-    """Names the cause if a collective operation fails: another machine has ended."""
+def lost_machines_named() -> Iterator[None]:
+    """Turns the error of a collective operation into MachineLost, or into the signal before it."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
         if machines() == 1:
             raise
+        interrupts.check()  # all machines were asked to stop, and another one was faster
         raise errors.MachineLost(
-            "another machine of TF_CONFIG has ended",
+            f"another machine of TF_CONFIG has ended: {_first_line(error)}",
             "the same command on all machines resumes the run",
         ) from error
 
 
-def _check(count: int, devices: list, exactly: bool = False) -> None:
+def _across_machines(count: int) -> tf.distribute.Strategy:
+    addresses, index = _cluster()
+    gpus = [device.name for device in tf.config.get_visible_devices("GPU")]
+    _check(count, gpus or ["cpu"], exactly=True)
+    print(f"waiting for {len(addresses)} machines: {', '.join(addresses)}", file=sys.stderr)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise errors.ConfigError(
+            f"this machine cannot take part as {addresses[index]}: {_first_line(error)}",
+            "each entry of TF_CONFIG needs a free port of its machine",
+        ) from error
+
+
+def _first_line(error: tf.errors.OpError) -> str:
+    return (error.message or type(error).__name__).splitlines()[0]
+
+
+def _check(count: int, devices: list[str], exactly: bool = False) -> None:
     if count > len(devices) or (exactly and count < len(devices)):
         raise errors.ConfigError(
             f"train.replicas is {count}, but TensorFlow finds {len(devices)} devices on this "
-            f"machine: {', '.join(getattr(device, 'name', device) for device in devices)}",
-            "CUDA_VISIBLE_DEVICES hides GPUs from it",
+            f"machine: {', '.join(devices)}",
+            "CUDA_VISIBLE_DEVICES chooses GPUs",
             "train.replicas",
         )
 
@@ -132,6 +161,8 @@ def _cluster() -> tuple[list[str], int]:
     try:
         found = json.loads(text)
         workers, index = found["cluster"]["worker"], found["task"]["index"]
+        if not isinstance(workers, list) or len(found["cluster"]) > 1:
+            raise ValueError("its cluster must be a list of workers alone")
         if found["task"]["type"] != "worker" or not 0 <= index < len(workers):
             raise ValueError(f"its task is {found['task']}")
         return workers, index

@@ -24,21 +24,23 @@ from planet_tf.training.tasks import Tasks
 
 
 @contextlib.contextmanager
-def opened(root_dir: str | os.PathLike, settings: Settings) -> Iterator["Run"]:
-    """Opens a run, resuming the one in the directory, and closes it.
+def opened(
+    root_dir: str | os.PathLike, settings: Settings, strategy: tf.distribute.Strategy | None = None
+) -> Iterator["Run"]:
+    """Opens a run, resuming the one in the directory, and closes it; see `Run`.
 
-    A checkpoint is written if the run is interrupted, or its environment fails.
+    A checkpoint is written if it is interrupted, or its environment or another machine fails.
 
     Raises:
       ConfigError: if a setting cannot be used, or the directory is in use or holds another run;
         nothing has been written.
     """
-    run = Run(root_dir, settings)
+    run = Run(root_dir, settings, strategy)
     try:
         yield run
         run.release_machines()
         run.report.finished(run.directory, run.tasks.names)
-    except (errors.Interrupted, errors.EnvironmentFailure):
+    except (errors.Interrupted, errors.EnvironmentFailure, errors.MachineLost):
         run.report.line(f"stopped at update {run.learner.updates}: writing a checkpoint")
         run.save()
         raise
@@ -64,8 +66,10 @@ class Run:
     report: Report
     directory: RunDirectory
 
-    def __init__(self, root_dir: str | os.PathLike, settings: Settings):
+    def __init__(self, root_dir, settings: Settings, strategy=None):
         """Builds everything; writes nothing before environment and planner have been tried.
+
+        `strategy` shares updates between devices; None: those of this machine, see `replicas`.
 
         Raises:
           ConfigError: if a setting cannot be used, or the directory is in use or holds another run.
@@ -75,7 +79,7 @@ class Run:
         self.last_decisions: list[float] = []
         with contextlib.ExitStack() as parts:  # closes those that are open if a later one fails
             with errors.as_config_errors():
-                self._build(settings, parts)
+                self._build(settings, strategy or replicas.strategy(settings), parts)
                 self.directory = RunDirectory(root, self.identity)
             parts.callback(self.directory.release)
             self._start_collectors(settings, parts)
@@ -83,9 +87,8 @@ class Run:
             parts.callback(self.report.close)
             self._parts = parts.pop_all()
 
-    def _build(self, settings: Settings, parts: contextlib.ExitStack) -> None:
+    def _build(self, settings: Settings, strategy, parts: contextlib.ExitStack) -> None:
         """Makes environments, agent, learner and policies."""
-        strategy = replicas.strategy(settings)  # TensorFlow's first operation
         self._orders = replicas.Orders(strategy)
         self._failures, self._evaluated = _counter("failures"), _counter("evaluated")
         seed = self._seeds.integer(Stream.ENVIRONMENT)

@@ -91,14 +91,18 @@ def ray(monkeypatch):
         def __exit__(self, *_):
             fake.closed = True
 
-    monkeypatch.setattr(connection, "connected", lambda *_: Connected())
+    def connect(*given):
+        fake.connected = given
+        return Connected()
+
+    monkeypatch.setattr(connection, "connected", connect)
     return fake
 
 
 @pytest.fixture
 def pool(ray):
     lines = []
-    made = Pool(2, {}, lambda n: np.random.SeedSequence(n), lines.append, lambda: None)
+    made = Pool(2, IDENTITY, lambda n: np.random.SeedSequence(n), lines.append, lambda: None)
     made.lines = lines
     return made
 
@@ -172,13 +176,11 @@ def test_resources_are_asked_for(ray):
 
 
 def test_the_modules_of_a_custom_task_go_to_a_cluster(ray, root):
-    custom = {**IDENTITY, "task": "own_tasks:make"}
     importlib.import_module("own_tasks")
-    Pool(1, custom, None, None, None)
-    assert "py_modules" not in ray.resources["runtime_env"]  # this machine has them
     gin.parse_config("RemoteCollectors.address = 'auto'")
-    Pool(1, custom, None, None, None)
-    assert ray.resources["runtime_env"]["py_modules"] == [str(root / "tests" / "own_tasks.py")]
+    Pool(1, {**IDENTITY, "task": "own_tasks:make"}, None, None, None)
+    address, _, modules = ray.connected
+    assert address == "auto" and modules == [str(root / "tests" / "own_tasks.py")]
 
 
 def test_gpus_that_this_machine_lacks_are_named_instead_of_waited_for(ray):
@@ -186,7 +188,7 @@ def test_gpus_that_this_machine_lacks_are_named_instead_of_waited_for(ray):
     with pytest.raises(
         errors.ConfigError, match=r"1\.5 GPUs are asked for, and this machine has 1"
     ):
-        Pool(2, {}, None, None, None)
+        Pool(2, IDENTITY, None, None, None)
     assert ray.closed and not ray.started
     connection.check_resources(ray, 4, 1)
     with pytest.raises(errors.ConfigError, match="5 CPUs"):

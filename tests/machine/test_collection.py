@@ -11,15 +11,15 @@ from planet_tf.cluster.collectors import Collected
 from planet_tf.machine import collection
 
 TINY = ["dot_goal.gin", "debug.gin"]
-# A learner that needs 100 x 0.1 + 0.5 = 10.5 s per episode, a collector that needs 20 x 2 = 40 s.
+# A learner needs 100 x 0.1 + 0.5 = 10.5 s per episode.
 COSTS = collection.Costs(
     agent_steps=20,
     episode_bytes=2_500_000,
     file_bytes=1_000_000,
     weights_bytes=4_000_000,
     update=0.1,
-    collecting=1.5,
-    step=0.5,
+    acting=30.0,
+    acting_remotely=40.0,
     adding=0.5,
     updates_per_episode=100,
     episodes=360,
@@ -30,7 +30,7 @@ SCALING = [
 ]
 
 
-@pytest.mark.parametrize(("collectors", "seconds"), [(0, 50.5), (1, 40), (2, 20), (4, 10.5)])
+@pytest.mark.parametrize(("collectors", "seconds"), [(0, 40.5), (1, 40), (2, 20), (4, 10.5)])
 def test_the_slower_of_learner_and_collectors_decides(collectors, seconds):
     assert COSTS.episode_seconds(collectors) == pytest.approx(seconds)
     assert COSTS.enough == 4
@@ -38,11 +38,13 @@ def test_the_slower_of_learner_and_collectors_decides(collectors, seconds):
 
 def test_tables():
     lines = collection.forecast(COSTS).splitlines()
-    assert "takes a collector 40.0 s; 2.50 MB are sent and 1.00 MB written" in lines[0]
+    assert (
+        "takes a collector on this machine 40.0 s; 2.50 MB are sent and 1.00 MB written" in lines[0]
+    )
     assert "10.5 s per episode for 100 updates; without them it could add 2 episodes" in lines[2]
     rows = [line.split() for line in lines[4:-1]]
     assert rows == [
-        ["0", "50.5", "5.0", "hours"],
+        ["0", "40.5", "4.0", "hours"],
         ["1", "40.0", "4.0", "hours"],
         ["2", "20.0", "2.0", "hours"],
         ["4", "10.5", "63", "minutes"],
@@ -72,7 +74,7 @@ def test_each_number_of_collectors_is_measured(monkeypatch):
             pools.append(self)
 
         def take(self, weights, first, count, left):
-            self.taken.append((first, count))
+            self.taken.append((first, count, left))
             return iter([Collected({}, 0, 2.0)] * count)
 
         def close(self):
@@ -82,15 +84,19 @@ def test_each_number_of_collectors_is_measured(monkeypatch):
     found = list(collection.scaling([1, 3], 0.01))
     assert [each.collectors for each in found] == [1, 3]
     # The first episode of each is not timed: it traces the policy.
-    assert [pool.taken for pool in pools] == [[(0, 1), (1, 4)], [(0, 3), (3, 12)]]
+    assert [pool.taken for pool in pools] == [
+        [(0, 1, 1), (1, 4, 10**6)],
+        [(0, 3, 3), (3, 12, 10**6)],
+    ]
     assert all(pool.closed for pool in pools) and found[1].decision_ms == 2.0
 
 
-def test_an_episode_of_a_configuration_is_measured():
+def test_an_episode_of_a_configuration_is_measured(monkeypatch):
+    monkeypatch.setattr(collection, "_remote_seconds", lambda run: 3.0)
     found = collection.costs(TINY, ["train.updates_per_episode=7"], repeats=1)
     assert found.agent_steps == 50 and found.updates_per_episode == 7
     assert found.episode_bytes == 51 * (64 * 64 * 3 + 2 * 4 + 4 + 4 + 1)
-    assert min(found.update, found.collecting, found.step, found.adding, found.file_bytes) > 0
+    assert min(found.update, found.acting, found.adding, found.file_bytes) > 0
 
 
 def test_the_command_prints_and_writes_both(command, monkeypatch, tmp_path):
@@ -100,12 +106,26 @@ def test_the_command_prints_and_writes_both(command, monkeypatch, tmp_path):
     flags = ["--cluster", 1, 4, "--step_seconds=0.1", f"--json={tmp_path / 'x.json'}"]
     status, out, err = command("bench", *flags)
     assert status == 0, err
-    assert asked == [([1, 4], 0.1), (["cheetah.gin", "cpu.gin"], [], None, 5)]
+    assert asked == [([1, 4], 0.1, []), (["cheetah.gin", "cpu.gin"], [], None, 5)]
     assert "3.50" in out and "63 minutes" in out
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["scaling"][1]["collectors"] == 4 and found["costs"]["agent_steps"] == 20
 
 
-def test_a_wrong_number_of_collectors_is_named(command):
-    status, out, err = command("bench", "--cluster", 0)
-    assert status == 2 and not out and "--cluster" in err and "'0'" in err
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--cluster", 0], "'0'"),
+        (["--cluster", 1, "--cycle=3"], "--cycle"),
+        (["--step_seconds=1"], "needs --cluster"),
+    ],
+)
+def test_wrong_flags_are_named(command, flags, message):
+    status, out, err = command("bench", *flags)
+    assert status == 2 and not out and message in err
+
+
+@pytest.mark.slow  # starts Ray
+def test_a_real_collector_is_timed():
+    pytest.importorskip("ray")
+    assert 0 < collection.costs(TINY, repeats=1).acting_remotely < 60

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import gin
 import helpers
@@ -17,7 +18,7 @@ import tensorflow as tf
 from planet_tf import errors, seeds
 from planet_tf.agents import building
 from planet_tf.experience import ReplayBuffer
-from planet_tf.training import Settings, replicas
+from planet_tf.training import Settings, follower, replicas
 from planet_tf.training.learner import make_learner
 
 IDENTITY = {"seed": 0, "observations": {"state": [4]}, "action_size": 2}
@@ -169,6 +170,8 @@ def test_settings_that_do_not_fit(changed, message):
         '{"cluster": {}, "task": {"type": "worker", "index": 0}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
         '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"chief": ["a"], "worker": ["b"]}, "task": {"type": "worker", "index": 0}}',
     ],
 )
 def test_a_wrong_tf_config_is_named(text, monkeypatch):
@@ -183,6 +186,96 @@ def test_one_machine_in_tf_config_is_one(monkeypatch):
     )
     assert replicas.machines() == 1 and replicas.leads()
     assert replicas.strategy(Settings(task="dot_goal")) is tf.distribute.get_strategy()
+
+
+class Given:
+    """Orders that a test gives."""
+
+    def __init__(self, *orders):
+        self._orders = list(orders)
+
+    def receive(self):
+        return self._orders.pop(0)
+
+
+@pytest.fixture
+def follow(settings, tmp_path, monkeypatch):
+    """Follows a leader whose orders are given: (episodes, updates, more), ...; returns the fits."""
+    fits = []
+
+    class Learner:
+        updates = 0
+        agent = types.SimpleNamespace(training_data_spec=helpers.SPEC)
+
+        def fit(self, replay, more, progress):
+            fits.append((replay.num_episodes, more))
+            Learner.updates += more
+
+    monkeypatch.setattr(follower, "make_learner", lambda *_: Learner())
+    no_checkpoint = types.SimpleNamespace(restore=lambda partly: None)
+    monkeypatch.setattr(follower, "Checkpoints", lambda *_, **__: no_checkpoint)
+    monkeypatch.setattr(follower, "PATIENCE", 0)
+    monkeypatch.setattr(
+        follower, "Tasks", lambda *_: types.SimpleNamespace(close=lambda: None, identity=dict)
+    )
+    leader = ReplayBuffer(helpers.SPEC, tmp_path / "episodes" / "train", 10)
+
+    def run(*orders):
+        monkeypatch.setattr(replicas, "Orders", lambda strategy: Given(*orders))
+        follower.follow(tmp_path, settings, tf.distribute.get_strategy())
+        return fits
+
+    run.leader = leader
+    return run
+
+
+def episode(frames=5):
+    return {
+        "image": np.zeros([frames, 2, 2, 3], np.uint8),
+        "action": np.zeros([frames, 2], np.float32),
+        "reward": np.zeros(frames, np.float32),
+        "discount": np.ones(frames, np.float32),
+        "is_first": np.arange(frames) == 0,
+    }
+
+
+def test_a_follower_takes_the_leaders_updates(follow, tmp_path):
+    for _ in range(3):
+        follow.leader.add_episode(episode())
+    assert follow((2, 0, 7), (3, 7, 5), (3, 12, 0)) == [(3, 7), (3, 5)]
+
+
+def test_a_follower_of_another_checkpoint_ends(follow):
+    with pytest.raises(errors.ConfigError, match="update 0, but the first machine has one of"):
+        follow((0, 4, 7))
+
+
+def test_a_follower_waits_for_the_leaders_episodes_only_so_long(follow):
+    follow.leader.add_episode(episode())
+    with pytest.raises(errors.ConfigError, match="shows 1 episodes, .* has collected 2"):
+        follow((2, 0, 7))
+
+
+def test_a_replay_that_is_read_only_changes_nothing(tmp_path):
+    leader = ReplayBuffer(helpers.SPEC, tmp_path, 10)
+    leader.add_episode(episode())
+    reader = ReplayBuffer(helpers.SPEC, tmp_path, 10, read_only=True)
+    (tmp_path / "000001-5.npz").write_bytes(b"half")  # as storage may show a new file at first
+    before = helpers.contents(tmp_path)
+    assert reader.refresh() == 1 and helpers.contents(tmp_path) == before
+    leader.add_episode(episode(5))
+    leader.add_episode(episode(6))
+    assert reader.refresh() == 3 and reader.longest == 6
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+def test_a_lost_machine_is_named(machines, monkeypatch):
+    workers = [f"a:{number}" for number in range(machines)]
+    cluster = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    expected = errors.MachineLost if machines > 1 else tf.errors.UnavailableError
+    with pytest.raises(expected, match="gone"), replicas.lost_machines_named():
+        raise tf.errors.UnavailableError(None, None, "gone\nand more")
 
 
 # Two machines: processes with a TF_CONFIG each.
