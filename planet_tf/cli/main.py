@@ -17,7 +17,7 @@ COMMANDS = {
     "export": "export a run's policy as a SavedModel",
     "planners": "measure return against milliseconds: planners of many kinds and sizes",
     "fit": "compare settings: fit models to a run's episodes, measure their predictions",
-    "bench": "time updates, decisions, frames and batches",
+    "bench": "time updates, decisions, frames, batches and collectors",
     "doctor": "check this machine, and estimate what a run needs",
 }
 
