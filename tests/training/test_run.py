@@ -14,9 +14,10 @@ import tensorflow as tf
 from dm_control.rl import control
 
 from planet_tf import config, errors
+from planet_tf.agents import building
 from planet_tf.environments import dot_goal
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import Settings, interrupts, run as runs
+from planet_tf.training import Settings, interrupts, learner as learners, run as runs
 
 
 def episodes(run, kind="train"):
@@ -392,13 +393,13 @@ def test_on_a_gpu_xla_compiles_policies_alone_unless_set(
 ):
     compiled = []
 
-    def make_learner(*_, jit_compile):
+    def make_learner(agent, seeds, batch_size, chunk_length, jit_compile, strategy):
         compiled.append(jit_compile)
         raise errors.ConfigError("enough")
 
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
-    monkeypatch.setattr(runs.building, "make_agent", lambda _, jit: compiled.append(jit))
-    monkeypatch.setattr(runs, "Learner", make_learner)
+    monkeypatch.setattr(building, "make_agent", lambda _, jit: compiled.append(jit))
+    monkeypatch.setattr(learners, "Learner", make_learner)
     with pytest.raises(errors.ConfigError, match="enough"):
         runs.Run(tmp_path / "run", dataclasses.replace(Settings(), jit_compile=setting))
     assert compiled == [policies, updates]
