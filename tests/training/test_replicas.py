@@ -304,22 +304,37 @@ def start(root, episodes, logs):
     return processes
 
 
+def wait_for_episodes(root, count):
+    deadline = time.monotonic() + 240
+    while len(list(root.glob("episodes/train/*.npz"))) < count and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("victim", [0, 1])
 def test_two_machines_train_one_run_and_resume_it(tmp_path, victim):
     root, survivor = tmp_path / "run", 1 - victim
     processes = start(root, 60, tmp_path)
-    deadline = time.monotonic() + 240
-    while len(list(root.glob("episodes/train/*.npz"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for_episodes(root, 5)
     processes[victim].send_signal(signal.SIGKILL)
     log = tmp_path / f"log{survivor}"
     assert processes[survivor].wait(120) == 1, log.read_text()
     assert "error: another machine of TF_CONFIG has ended" in log.read_text()
     assert "Traceback" not in log.read_text()
+    assert ("writing a checkpoint" in log.read_text()) == (survivor == 0)
     collected = len(list(root.glob("episodes/train/*.npz")))
     for process in start(root, collected + 2, tmp_path):
         assert process.wait(240) == 0, log.read_text()
     lines = [line for line in helpers.scalars(root) if "collect/return" in line]
     assert [line["episodes"] for line in lines][-2:] == [collected + 1, collected + 2]
     assert (root / "policy" / "saved_model.pb").exists()
+
+
+@pytest.mark.faults
+def test_two_machines_that_are_asked_to_stop_leave_a_checkpoint(tmp_path):
+    processes = start(tmp_path / "run", 60, tmp_path)
+    wait_for_episodes(tmp_path / "run", 5)
+    for process in processes:
+        process.terminate()
+    assert [process.wait(120) for process in processes] == [143, 143]
+    assert "writing a checkpoint" in (tmp_path / "log0").read_text()
