@@ -43,7 +43,7 @@ test-stacks:  ## runs the tests on every Python from 3.10 to 3.13 on this machin
 smoke: preflight  ## trains, resumes, evaluates and exports at debug size
 	.ci/smoke $(BIN)/planet-tf
 
-test-slow: preflight  ## runs the learning tests (the toy task, three seeds, from pixels) and the notebook
+test-slow: preflight  ## runs the learning tests (the toy task, three seeds, from pixels), the notebook and the wheel
 	$(BIN)/python -m pytest -m slow
 
 test-faults: preflight  ## runs the tests of kills, full disks and long runs

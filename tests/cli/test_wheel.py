@@ -44,6 +44,7 @@ def test_wheel_holds_every_module_and_preset(installed):
     assert scripts[:2] == ["[console_scripts]", "planet-tf = planet_tf.cli:main"]
 
 
+@pytest.mark.slow  # installs and trains
 def test_wheel_trains_without_the_checkout(installed, python, tmp_path):
     place = python(
         "-c", "import planet_tf; print(planet_tf.__file__)", cwd=tmp_path, path=installed

@@ -49,6 +49,7 @@ def listening():
     return set(found)
 
 
+@pytest.mark.faults
 def test_a_crashed_run_is_resumed_and_a_wrong_one_is_not(tmp_path):
     before = listening()
     seen = set()
