@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -31,10 +32,15 @@ def connected(
       modules: files and folders of Python modules that are sent to the machines of a cluster.
 
     Raises:
-      ConfigError: if Ray is not installed, or there is no such cluster.
+      ConfigError: if Ray is not installed, was imported too early, or there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     if address is None:
+        if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+            raise errors.ConfigError(
+                "Ray was imported before its token authentication could be turned on",
+                "import ray after planet_tf has started it, or set RAY_AUTH_MODE=token",
+            )
         os.environ["RAY_AUTH_MODE"] = "token"
         # Drawn once: Ray keeps the first one that a process has used.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

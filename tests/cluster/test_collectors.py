@@ -1,6 +1,9 @@
 """Remote collectors: who works on what with which weights, and what happens when one fails."""
 
 import importlib
+import os
+import sys
+import types
 
 import gin
 import helpers
@@ -217,3 +220,14 @@ def test_a_collector_that_cannot_be_made_says_why(tiny):
     made = collectors._Collector("CEM.horizon = -1", IDENTITY, False)
     assert isinstance(made.ready(), errors.ConfigError)
     assert made.collect(None, None) is made.ready()
+
+
+def test_a_ray_that_was_imported_too_early_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", types.ModuleType("ray"))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with (
+        pytest.raises(errors.ConfigError, match="imported before its token"),
+        connection.connected(),
+    ):
+        pass
+    assert "RAY_AUTH_MODE" not in os.environ

@@ -1,5 +1,6 @@
 """`planet-tf bench --cluster`: what is measured of collectors, and what is calculated from it."""
 
+import importlib.util
 import json
 import time
 
@@ -126,6 +127,6 @@ def test_wrong_flags_are_named(command, flags, message):
 
 
 @pytest.mark.slow  # starts Ray
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="needs the extra cluster")
 def test_a_real_collector_is_timed():
-    pytest.importorskip("ray")
     assert 0 < collection.costs(TINY, repeats=1).acting_remotely < 60
