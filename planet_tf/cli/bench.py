@@ -86,11 +86,12 @@ def _cluster(flags: argparse.Namespace) -> None:
 
     runtime.choose_device(flags.device)
     step = _STEP_SECONDS if flags.step_seconds is None else flags.step_seconds
-    measured = list(collection.scaling(flags.cluster, step, flags.gin_bindings))
-    print(collection.scaling_table(measured))
     files = flags.gin_file or ["cheetah.gin", "cpu.gin"]
+    # First, as it checks the settings: the other takes minutes.
     costs = collection.costs(files, flags.gin_bindings, _JIT[flags.jit], flags.repeats)
     print(collection.forecast(costs))
+    measured = list(collection.scaling(flags.cluster, step, flags.gin_bindings))
+    print(collection.scaling_table(measured))
     if flags.json:
         figures = {
             "scaling": [dataclasses.asdict(each) for each in measured],

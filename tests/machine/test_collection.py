@@ -107,10 +107,16 @@ def test_the_command_prints_and_writes_both(command, monkeypatch, tmp_path):
     flags = ["--cluster", 1, 4, "--step_seconds=0.1", f"--json={tmp_path / 'x.json'}"]
     status, out, err = command("bench", *flags)
     assert status == 0, err
-    assert asked == [([1, 4], 0.1, []), (["cheetah.gin", "cpu.gin"], [], None, 5)]
+    assert asked == [(["cheetah.gin", "cpu.gin"], [], None, 5), ([1, 4], 0.1, [])]
     assert "3.50" in out and "63 minutes" in out
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["scaling"][1]["collectors"] == 4 and found["costs"]["agent_steps"] == 20
+
+
+def test_wrong_settings_are_named_before_anything_is_measured(command, monkeypatch):
+    monkeypatch.setattr(collection, "scaling", lambda *_: pytest.fail("measured"))
+    status, out, err = command("bench", "--cluster", 1, "--gin_file=nothing.gin")
+    assert status == 2 and not out and "nothing.gin" in err
 
 
 @pytest.mark.parametrize(
