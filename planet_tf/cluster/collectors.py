@@ -3,18 +3,20 @@
 Each collector is a process that Ray starts, on this machine or another, with an environment and a
 policy of its own. It works on one episode at a time, with the weights that are newest when the
 episode begins, and keeps it until the learner asks: so a collector is at most one episode ahead.
+Episodes of an evaluation come first, and all of them with the weights that are evaluated.
 """
 
+import collections
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from planet_tf import checks, config, environments, errors, runtime, seeds, user_modules
-from planet_tf.cluster import connection
-from planet_tf.experience.episode import Episode
+from planet_tf import checks, config, errors, user_modules
+from planet_tf.cluster import actor, connection
+from planet_tf.cluster.actor import Collected, Weights
 
 ATTEMPTS = 3
 """Failures in a row after which a collector is dropped."""
@@ -39,25 +41,17 @@ class RemoteCollectors:
     gpus: checks.NonNegative = 0.0
 
 
-class Weights(NamedTuple):
-    """A model's variables, and the updates that it was trained for."""
-
-    values: list[np.ndarray]
-    updates: int
-
-
-class Collected(NamedTuple):
-    """An episode that a collector has finished.
+class Job(NamedTuple):
+    """An episode that a collector is to run.
 
     Attributes:
-      episode: see `experience.episode.align`.
-      updates: that the collector's model was trained for.
-      decision_ms: mean time of its decisions.
+      sequence: its seeds.
+      evaluated: the weights to evaluate, without noise; None: it is for the replay, with the newest
+        weights and with noise.
     """
 
-    episode: Episode
-    updates: int
-    decision_ms: float
+    sequence: np.random.SeedSequence
+    evaluated: Any = None
 
 
 class Pool:
@@ -108,8 +102,13 @@ class Pool:
             self.close()
             raise
         self._failures = dict.fromkeys(self._collectors, 0)
-        self._working: dict[Any, tuple[int, np.random.SeedSequence]] = {}
+        self._queue: list[Job] = []  # of an evaluation, or to be repeated
+        self._working: dict[Any, tuple[int, Job]] = {}
+        self._finished: collections.deque[Collected] = collections.deque()  # for the replay
+        self._scored: list[Collected] = []
+        self._newest: Any = None  # weights, in Ray's store
         self._begun = 0  # the number of the next episode to begin
+        self._left = 0  # episodes that the replay still wants
 
     def take(self, weights: Weights, first: int, count: int, left: int) -> Iterator[Collected]:
         """Yields the next `count` episodes in the order in which they are finished.
@@ -125,12 +124,38 @@ class Pool:
         Raises:
           EnvironmentFailure: if no collector is left.
         """
+        self._newest = self._ray.put(weights)
+        self._begun, self._left = max(self._begun, first), left
+        self._begin()
+        for _ in range(count):
+            while not self._finished:
+                self._wait()
+            self._left -= 1
+            yield self._finished.popleft()
+            self._begin()
+
+    def evaluate(self, weights: Weights, sequences: Sequence[np.random.SeedSequence]) -> None:
+        """Has an episode run per seed without noise, as soon as collectors are idle."""
         reference = self._ray.put(weights)
-        self._begun = max(self._begun, first)
-        for taken in range(count):
-            self._begin(reference, left - taken)
-            yield self._next(reference)
-        self._begin(reference, left - count)
+        self._scored = []
+        self._queue += [Job(sequence, reference) for sequence in sequences]
+        self._begin()
+
+    def scored(self, wait: bool) -> list[Collected]:
+        """Returns the episodes of the last evaluation; none while some are missing.
+
+        Args:
+          wait: until none is missing.
+
+        Raises:
+          EnvironmentFailure: if no collector is left.
+        """
+        while (missing := any(job.evaluated for job in self._jobs())) and wait:
+            self._wait()
+        if missing:
+            return []
+        found, self._scored = self._scored, []
+        return found
 
     def close(self) -> None:
         """Ends the collectors, and Ray if it was started for them."""
@@ -139,46 +164,58 @@ class Pool:
     def _start(self) -> Any:
         where = self._where
         threads = {f"TF_NUM_{kind}OP_THREADS": str(where.cpus) for kind in ("INTRA", "INTER")}
-        actor = self._ray.remote(_Collector).options(
+        made = self._ray.remote(actor.Collector).options(
             num_cpus=where.cpus,
             num_gpus=where.gpus,
             runtime_env={"env_vars": {**threads, **connection.python_path()}},
         )
-        return actor.remote(self._settings, self._identity, bool(where.gpus))
+        return made.remote(self._settings, self._identity, bool(where.gpus))
 
-    def _begin(self, weights, left: int) -> None:
-        """Gives idle collectors an episode each, as long as some are left."""
+    def _jobs(self) -> list[Job]:
+        """Returns the episodes that are not finished."""
+        return [*self._queue, *(job for _, job in self._working.values())]
+
+    def _begin(self) -> None:
+        """Gives idle collectors an episode each: of the queue, or a new one, if one is wanted."""
         busy = {index for index, _ in self._working.values()}
         for index in sorted(self._collectors.keys() - busy):
-            if len(self._working) < left:
-                self._assign(index, self._sequence(self._begun), weights)
+            ahead = len(self._finished) + sum(not job.evaluated for job in self._jobs())
+            if self._queue:
+                self._assign(index, self._queue.pop(0))
+            elif ahead < min(self._left, len(self._collectors)):
+                self._assign(index, Job(self._sequence(self._begun)))
                 self._begun += 1
 
-    def _assign(self, index: int, sequence, weights) -> None:
-        answer = self._collectors[index].collect.remote(weights, sequence)
-        self._working[answer] = index, sequence
+    def _assign(self, index: int, job: Job) -> None:
+        weights, explores = job.evaluated or self._newest, not job.evaluated
+        answer = self._collectors[index].collect.remote(weights, job.sequence, explores)
+        self._working[answer] = index, job
 
-    def _next(self, weights) -> Collected:
-        """Waits for an episode; replaces collectors that fail."""
-        while self._working:
-            done, _ = self._ray.wait(list(self._working), timeout=_POLL_SECONDS)
-            self._check()
-            for answer in done:
-                index, sequence = self._working.pop(answer)
-                try:
-                    found = self._ray.get(answer)
-                    _raise(found)
-                except (self._ray.exceptions.RayError, errors.EnvironmentFailure) as error:
-                    self._replace(index, error)
-                    if index in self._collectors:
-                        self._assign(index, sequence.spawn(1)[0], weights)
-                    continue
+    def _wait(self) -> None:
+        """Waits half a second for an episode; replaces the collector if it failed.
+
+        Raises:
+          EnvironmentFailure: if no collector is left.
+        """
+        if not self._collectors:
+            raise errors.EnvironmentFailure(
+                f"all collectors failed {ATTEMPTS} times in a row",
+                "the same command resumes the run",
+            )
+        done, _ = self._ray.wait(list(self._working), timeout=_POLL_SECONDS)
+        self._check()
+        for answer in done:
+            index, job = self._working.pop(answer)
+            try:
+                found = self._ray.get(answer)
+                _raise(found)
+            except (self._ray.exceptions.RayError, errors.EnvironmentFailure) as error:
+                self._replace(index, error)
+                self._queue.insert(0, job._replace(sequence=job.sequence.spawn(1)[0]))
+            else:
                 self._failures[index] = 0
-                return found
-        raise errors.EnvironmentFailure(
-            f"all collectors failed {ATTEMPTS} times in a row",
-            "the same command resumes the run",
-        )
+                (self._scored if job.evaluated else self._finished).append(found)
+        self._begin()
 
     def _replace(self, index: int, error: Exception) -> None:
         """Starts a collector again, or drops it."""
@@ -191,54 +228,6 @@ class Pool:
             self._collectors[index] = self._start()
         else:
             self._report(f"{failed}; going on with {len(self._collectors)} collectors")
-
-
-class _Collector:
-    """The process of one collector. Errors are returned: Ray would wrap them."""
-
-    def __init__(self, settings: str, identity: dict, uses_gpu: bool):
-        runtime.silence_libraries()
-        self._error: errors.PlanetError | None = None
-        try:
-            with errors.as_config_errors():
-                config.parse([], [settings])
-                runtime.choose_device("auto" if uses_gpu else "cpu")
-                self._make(identity)
-        except errors.PlanetError as error:
-            self._error = error
-
-    def _make(self, identity: dict) -> None:
-        from planet_tf.agents import PlanetPyPolicy, building
-        from planet_tf.experience import Collector
-        from planet_tf.experience.timing import TimedPolicy
-
-        task = identity["task"]
-        seed = seeds.RunSeeds(identity["seed"]).integer(seeds.Stream.ENVIRONMENT)
-        self._lines: list[str] = []
-        self._collector = Collector(lambda: environments.load(task, seed), self._lines.append)
-        self._agent = building.make_agent(identity, jit_compile=runtime.compiles(None))
-        self._policy = TimedPolicy(PlanetPyPolicy(self._agent.collect_policy))
-
-    def ready(self):
-        """Returns None, or the error that the collector could not be made for."""
-        return self._error
-
-    def collect(self, weights: Weights, sequence) -> Collected | errors.PlanetError:
-        """Runs one episode."""
-        if self._error:
-            return self._error
-        variables = self._agent.world_model.variables
-        shapes = [value.shape for value in weights.values]
-        if shapes != [tuple(variable.shape) for variable in variables]:
-            return errors.ConfigError("a collector was sent the weights of another model")
-        for variable, value in zip(variables, weights.values, strict=True):
-            variable.assign(value)
-        self._agent.train_step_counter.assign(weights.updates)  # schedules of exploration read it
-        try:
-            (episode,) = self._collector.collect(self._policy, [sequence])
-        except errors.PlanetError as error:
-            return error
-        return Collected(episode, weights.updates, self._policy.pop_mean_ms())
 
 
 def _raise(answer) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 
 from planet_tf import config
 from planet_tf.agents import building
-from planet_tf.cluster.collectors import Pool, Weights
+from planet_tf.cluster.actor import Weights
+from planet_tf.cluster.collectors import Pool
 from planet_tf.environments import dot_goal
 from planet_tf.machine import benchmark, estimates
 from planet_tf.seeds import RunSeeds, Stream
@@ -134,7 +135,7 @@ def scaling(
     tasks = Tasks(Settings().task, 0, 1)
     tasks.close()
     identity = {"seed": 0, **tasks.identity()}
-    weights = remote.weights(building.make_agent(identity, jit_compile=False), 0)
+    weights = remote.weights(building.make_agent(identity, jit_compile=False))
     for count in counts:
         yield _scaling(count, identity, weights)
 
@@ -199,7 +200,7 @@ def costs(
 
 def _remote_seconds(run: Run) -> float:
     """Times the second episode of a collector: during the first it traces its policy."""
-    pool, weights = _pool(1, run.identity), remote.weights(run.agent, 0)
+    pool, weights = _pool(1, run.identity), remote.weights(run.agent)
     try:
         for number in range(2):
             start = time.perf_counter()

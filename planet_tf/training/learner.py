@@ -74,6 +74,15 @@ class Learner:
         """Optimizer steps taken."""
         return int(self.agent.train_step_counter.numpy())
 
+    def check_finite(self) -> None:
+        """Raises NotFiniteError if the model is not finite."""
+        for variable in self.agent.world_model.variables:
+            if not np.all(np.isfinite(variable)):
+                raise errors.NotFiniteError(
+                    f"{variable.name} is NaN or infinite after update {self.updates}; the run's "
+                    "directory holds the last good checkpoint"
+                )
+
     def fit(
         self, replay: ReplayBuffer, updates: int, progress: Callable[[int], None]
     ) -> dict[str, float]:

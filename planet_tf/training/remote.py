@@ -1,30 +1,86 @@
-"""Starts a run's remote collectors."""
+"""A run's remote collectors."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
-from planet_tf.cluster.collectors import Pool, Weights
+import numpy as np
+
+from planet_tf.cluster.actor import Weights
+from planet_tf.cluster.collectors import Pool
+from planet_tf.experience import Episode
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import interrupts
+from planet_tf.training.reporting import Counters
 from planet_tf.training.settings import Settings
 
 
-def start(
+@contextlib.contextmanager
+def started(
     settings: Settings, identity: dict, seeds: RunSeeds, report: Callable[[str], None]
-) -> Pool | None:
-    """Starts `train.collectors` collectors; returns None if that is 0.
+) -> Iterator["Remote | None"]:
+    """Starts `train.collectors` collectors, and ends them; None if that is 0.
 
     Raises:
       ConfigError: if Ray cannot be reached, or a collector cannot be made.
     """
     if not settings.collectors:
-        return None
+        yield None
+        return
 
     def sequence(number: int):
         return seeds.sequence(Stream.COLLECT, number)
 
-    return Pool(settings.collectors, identity, sequence, report, interrupts.check)
+    pool = Pool(settings.collectors, identity, sequence, report, interrupts.check)
+    try:
+        yield Remote(pool, settings.episodes)
+    finally:
+        pool.close()
 
 
-def weights(agent, updates: int) -> Weights:
+class Remote:
+    """Collects and evaluates with remote collectors.
+
+    Attributes:
+      evaluating: the counters when the evaluation began that is not reported yet; empty: none.
+    """
+
+    def __init__(self, pool: Pool, episodes: int):
+        """`episodes` is the number at which the run ends."""
+        self._pool, self._wanted = pool, episodes
+        self.evaluating: Counters = {}
+
+    def episodes(self, agent, first: int, count: int) -> Iterator[tuple[Episode, float, int]]:
+        """Yields the episodes first, ..., first + count - 1.
+
+        Each comes with the mean time of its decisions in ms, and the age of its weights in updates.
+        """
+        newest = weights(agent)
+        for found in self._pool.take(newest, first, count, self._wanted - first):
+            yield found.episode, found.decision_ms, newest.updates - found.updates
+
+    def evaluate(
+        self, agent, sequences: Sequence[np.random.SeedSequence], counters: Counters
+    ) -> None:
+        """Begins an evaluation: an episode per seed, of the agent as it is now."""
+        self._pool.evaluate(weights(agent), sequences)
+        self.evaluating = counters
+
+    def evaluated(self, wait: bool) -> tuple[list[Episode], float, Counters] | None:
+        """Returns an evaluation that is complete, once: episodes, ms per decision, counters.
+
+        It waits for the run's last one, and for others if `wait`.
+        """
+        if not self.evaluating:
+            return None
+        found = self._pool.scored(wait or self.evaluating["episodes"] >= self._wanted)
+        if not found:
+            return None
+        counters, self.evaluating = self.evaluating, {}
+        decision_ms = float(np.mean([each.decision_ms for each in found]))
+        return [each.episode for each in found], decision_ms, counters
+
+
+def weights(agent) -> Weights:
     """Returns an agent's weights, to be sent to collectors."""
-    return Weights([variable.numpy() for variable in agent.world_model.variables], updates)
+    values = [variable.numpy() for variable in agent.world_model.variables]
+    return Weights(values, int(agent.train_step_counter))

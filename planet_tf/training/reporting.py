@@ -139,9 +139,10 @@ class Report:
             )
 
     def evaluated(
-        self, scores: Mapping[str, Score], mean: float, decision_ms: float, counters: Counters
+        self, scores: Mapping[str, Score], decision_ms: float, counters: Counters
     ) -> None:
         """Logs an evaluation: evaluation/..., per task if there are several."""
+        mean = sum(score.mean for score in scores.values()) / len(scores)
         std = sum(score.std for score in scores.values()) / len(scores)
         by_task = {name: score.mean for name, score in scores.items()} if len(scores) > 1 else {}
         values = {

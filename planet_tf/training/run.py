@@ -1,10 +1,11 @@
 """One run: its parts, and the acts of Algorithm 1."""
 
 import contextlib
+import functools
+import itertools
 import os
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from planet_tf import errors, seeds, storage
@@ -17,7 +18,7 @@ from planet_tf.training import interrupts, remote, replicas
 from planet_tf.training.checkpoints import Checkpoints
 from planet_tf.training.evaluation import Score
 from planet_tf.training.learner import make_learner
-from planet_tf.training.reporting import Report
+from planet_tf.training.reporting import Counters, Report
 from planet_tf.training.run_directory import RunDirectory
 from planet_tf.training.settings import Settings
 from planet_tf.training.tasks import Tasks
@@ -82,7 +83,9 @@ class Run:
                 self._build(settings, strategy or replicas.strategy(settings), parts)
                 self.directory = RunDirectory(root, self.identity)
             parts.callback(self.directory.release)
-            self._start_collectors(settings, parts)
+            # Late, as they take a while: the directory is this run's by now.
+            started = remote.started(settings, self.identity, self._seeds, self._environment_failed)
+            self._remote = parts.enter_context(started)
             self._open(settings.episodes)
             parts.callback(self.report.close)
             self._parts = parts.pop_all()
@@ -110,13 +113,6 @@ class Run:
         for policy in (self.collect_policy, self.policy):
             policy.action(env.reset(), policy.get_initial_state(env.batch_size or 1))
             policy.pop_mean_ms()
-
-    def _start_collectors(self, settings: Settings, parts: contextlib.ExitStack) -> None:
-        """Starts remote collectors: once the directory is this run's, as it takes a while."""
-        self._wanted = settings.episodes
-        self._pool = remote.start(settings, self.identity, self._seeds, self._environment_failed)
-        if self._pool:
-            parts.callback(self._pool.close)
 
     def _open(self, episodes: int) -> None:
         """Loads what the directory holds, and starts logging."""
@@ -150,7 +146,8 @@ class Run:
     def hold_out_random(self, count: int = 1) -> None:
         """Adds episodes of uniform random actions to the held-out ones."""
         first = self.heldout_episodes
-        for _, episode in self._episodes(self._random_policy, Stream.HELDOUT, first, count):
+        sequence = functools.partial(self._seeds.sequence, Stream.HELDOUT)
+        for episode in self.tasks.episodes(self._random_policy, sequence, first, count):
             self.heldout.add_episode(episode)
 
     def fit(self, updates: int) -> None:
@@ -164,29 +161,30 @@ class Run:
 
     def collect(self, count: int = 1) -> None:
         """Adds episodes of the collect policy to the replay."""
-        if self._pool is None:
+        if self._remote is None:
             self._collect(self.collect_policy, count)
             return
-        first, updates = self.episodes, self.learner.updates
-        weights = remote.weights(self.agent, updates)
-        for found in self._pool.take(weights, first, count, self._wanted - first):
-            self._add(found.episode, found.decision_ms, weights_age=updates - found.updates)
+        for episode, decision_ms, age in self._remote.episodes(self.agent, self.episodes, count):
+            self._add(episode, decision_ms, weights_age=age)
+        self._score_remotely(wait=False)
 
     def evaluate(self, episodes: int) -> None:
         """Scores the policy without noise, and predicts held-out chunks open loop.
 
-        Each task has `episodes` episodes, and the score is the mean over tasks.
+        Each task has `episodes` episodes, and the score is the mean over tasks. Remote collectors
+        evaluate while the model is trained on, but for the run's last evaluation.
         """
-        scores = {}
-        for number, name in enumerate(self.tasks.names):
-            sequences = self._seeds.sequence(Stream.EVALUATION, self.episodes).spawn(episodes)
-            found = self.tasks.collect(number, self.policy, sequences, [interrupts.check])
-            scores[name] = Score(found)
-            for episode in found:
-                self.heldout.add_episode(episode)
-        self._evaluated.assign(self.episodes)
-        mean = float(np.mean([score.mean for score in scores.values()]))
-        self.report.evaluated(scores, mean, self.policy.pop_mean_ms(), self.counters())
+        sequences = self._seeds.sequence(Stream.EVALUATION, self.episodes).spawn(episodes)
+        if self._remote:
+            self._score_remotely(wait=True)  # the evaluation before
+            self._remote.evaluate(self.agent, sequences, self.counters())
+            self._score_remotely(wait=False)
+        else:
+            found = {
+                name: self.tasks.collect(number, self.policy, sequences)
+                for number, name in enumerate(self.tasks.names)
+            }
+            self._score(found, self.policy.pop_mean_ms(), self.counters())
         if predicted := self.learner.predict(self.heldout):
             means, first = predicted
             reads_images = self.agent.world_model.reads == "image"
@@ -199,12 +197,7 @@ class Run:
           NotFiniteError: if the model is not finite; there is no such checkpoint then.
           StorageError: if it cannot be written; the previous one is intact.
         """
-        for variable in self.agent.world_model.variables:
-            if not np.all(np.isfinite(variable)):
-                raise errors.NotFiniteError(
-                    f"{variable.name} is NaN or infinite after update {self.learner.updates}; "
-                    f"{self.directory.root} holds the last good checkpoint"
-                )
+        self.learner.check_finite()
         self._checkpoints.save(self.episodes)
 
     def export(self) -> None:
@@ -231,8 +224,9 @@ class Run:
 
     @property
     def evaluated(self) -> int:
-        """The number of episodes at the last evaluation; 0: there was none."""
-        return int(self._evaluated)
+        """The number of episodes at the last evaluation, or the current one; 0: there was none."""
+        current = self._remote.evaluating if self._remote else {}
+        return current.get("episodes", int(self._evaluated))
 
     def counters(self) -> dict[str, int]:
         """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
@@ -255,7 +249,8 @@ class Run:
     # Collection.
 
     def _collect(self, policy: TimedPolicy, count: int) -> None:
-        for _, episode in self._episodes(policy, Stream.COLLECT, self.episodes, count):
+        sequence = functools.partial(self._seeds.sequence, Stream.COLLECT)
+        for episode in self.tasks.episodes(policy, sequence, self.episodes, count):
             planned = policy is self.collect_policy
             self._add(episode, policy.mean_ms if planned else 0.0)
         self.last_decisions = policy.seconds
@@ -277,16 +272,21 @@ class Run:
             self.tasks.several,
         )
 
-    def _episodes(
-        self, policy: TimedPolicy, stream: Stream, first: int, count: int
-    ) -> Iterator[tuple[int, Episode]]:
-        """Yields the episodes first, ..., first + count - 1 of a stream with their numbers."""
-        rows = self.tasks.env.batch_size or 1  # with several tasks there is one row
-        for start in range(first, first + count, rows):
-            numbers = range(start, min(start + rows, first + count))
-            sequences = [self._seeds.sequence(stream, number) for number in numbers]
-            found = self.tasks.collect(start, policy, sequences, [interrupts.check])
-            yield from zip(numbers, found, strict=True)
+    def _score_remotely(self, wait: bool) -> None:
+        """Scores what remote collectors have evaluated, if they have finished it."""
+        if self._remote and (evaluated := self._remote.evaluated(wait)):
+            episodes, decision_ms, counters = evaluated
+            self._score({self.tasks.name(0): episodes}, decision_ms, counters)
+
+    def _score(
+        self, found: dict[str, list[Episode]], decision_ms: float, counters: Counters
+    ) -> None:
+        """Reports and holds out the episodes of an evaluation, by task."""
+        for episode in itertools.chain(*found.values()):
+            self.heldout.add_episode(episode)
+        self._evaluated.assign(counters["episodes"])
+        scores = {name: Score(episodes) for name, episodes in found.items()}
+        self.report.evaluated(scores, decision_ms, counters)
 
     def _environment_failed(self, line: str) -> None:
         interrupts.check()  # a signal to the whole process group kills workers too

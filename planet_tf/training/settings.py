@@ -29,9 +29,9 @@ class Settings:
       environments: how many act in parallel, in processes of their own, planned for in one batch. N
         episodes are collected together, after N times `updates_per_episode` updates: with 1 it is
         the paper's algorithm.
-      collectors: N collect in processes of their own, by Ray, while the model is trained; episodes
-        are as many per update as with 0, but of weights that are a few episodes old. 0: in this
-        process. See `RemoteCollectors`.
+      collectors: N collect and evaluate in processes of their own, by Ray, while the model is
+        trained; episodes are as many per update as with 0, but of weights that are a few episodes
+        old. 0: in this process. See `RemoteCollectors`.
       random_collection: collects with uniform random actions instead of the policy's (an experiment
         of the paper).
       replicas: GPUs of this machine that share the batch of every update; with TF_CONFIG set, the

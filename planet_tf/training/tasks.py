@@ -1,15 +1,17 @@
 """The tasks that a run learns, one or several, and their environments."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from tf_agents.policies import py_policy
 
 from planet_tf import action_specs, config, environments, errors
 from planet_tf.environments import actions
 from planet_tf.experience.collector import Collector
 from planet_tf.experience.episode import Episode
+from planet_tf.training import interrupts
 
 
 class Tasks:
@@ -60,9 +62,25 @@ class Tasks:
         """Returns the task of episode `number`."""
         return self.names[number % len(self.names)]
 
-    def collect(self, number: int, *arguments) -> list[Episode]:
+    def episodes(
+        self,
+        policy: py_policy.PyPolicy,
+        sequence: Callable[[int], np.random.SeedSequence],
+        first: int,
+        count: int,
+    ) -> Iterator[Episode]:
+        """Yields the episodes first, ..., first + count - 1 with the seeds of their numbers."""
+        rows = self.env.batch_size or 1  # with several tasks there is one row
+        for start in range(first, first + count, rows):
+            numbers = range(start, min(start + rows, first + count))
+            yield from self.collect(start, policy, [sequence(number) for number in numbers])
+
+    def collect(
+        self, number: int, policy: py_policy.PyPolicy, seeds: Sequence[np.random.SeedSequence]
+    ) -> list[Episode]:
         """Collects episodes of the task of episode `number`; see `Collector.collect`."""
-        return self.collectors[number % len(self.names)].collect(*arguments)
+        collector = self.collectors[number % len(self.names)]
+        return collector.collect(policy, seeds, [interrupts.check])
 
     def identity(self) -> dict:
         """Returns what must not change within a run; for several tasks, lists."""

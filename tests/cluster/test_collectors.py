@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from planet_tf import config, errors
-from planet_tf.cluster import collectors, connection
-from planet_tf.cluster.collectors import Collected, Pool, Weights
+from planet_tf.cluster import actor, connection
+from planet_tf.cluster.actor import Collected, Weights
+from planet_tf.cluster.collectors import Pool
 
 IDENTITY = {
     "seed": 0,
@@ -73,8 +74,9 @@ class FakeActor:
 
 
 class FakeAnswer:
-    def __init__(self, ray, weights, sequence):
+    def __init__(self, ray, weights, sequence, explores):
         self._ray, self.weights, self.sequence = ray, weights, sequence
+        self.explores = explores
         ray.answers.append(self)
 
     def value(self):
@@ -130,6 +132,30 @@ def test_collectors_go_on_while_the_learner_learns(ray, pool):
     assert len(ray.answers) == 4  # none is begun that nobody wants
 
 
+def test_an_evaluation_comes_first_and_has_its_own_weights(ray, pool):
+    take(pool, 100, 0, 1, 100)
+    pool.evaluate(Weights([], 100), [np.random.SeedSequence(n) for n in (50, 51, 52)])
+    assert pool.scored(wait=False) == []  # both collectors are busy
+    # 1 and 2 were begun before; then 50, 51 and 52 while 3 is begun.
+    assert entropies(take(pool, 200, 1, 3, 99)) == [1, 2, 3]
+    order = [(answer.sequence.entropy, answer.explores) for answer in ray.answers[3:]]
+    assert order[:4] == [(50, False), (51, False), (52, False), (3, True)]
+    assert {answer.weights.updates for answer in ray.answers if not answer.explores} == {100}
+    found = pool.scored(wait=True)
+    assert entropies(found) == [50, 51, 52] and {each.updates for each in found} == {100}
+    assert pool.scored(wait=True) == []
+
+
+def test_the_last_evaluation_is_shared_and_waited_for(ray, pool):
+    take(pool, 100, 0, 1, 1)
+    pool.evaluate(Weights([], 100), [np.random.SeedSequence(n) for n in (50, 51, 52)])
+    assert [answer.sequence.entropy for answer in ray.answers] == [0, 50, 51]
+    ray.fails = [Lost()]
+    found = pool.scored(wait=True)
+    assert [each.episode.spawn_key for each in found].count((0,)) == 1 and len(found) == 3
+    assert {each.updates for each in found} == {100} and len(ray.answers) == 5
+
+
 def test_no_collector_is_more_than_one_episode_ahead(ray, pool):
     take(pool, 0, 0, 1, 100)
     for number in range(1, 10):
@@ -150,17 +176,26 @@ def test_a_failed_episode_is_repeated_with_other_seeds_and_new_weights(ray, pool
 
 
 def test_a_collector_is_dropped_after_three_failures_and_the_last_ends_the_run(ray, pool):
-    ray.fails = [Lost() for _ in range(5)]
+    ray.fails = [Lost() for _ in range(6)]
     with pytest.raises(errors.EnvironmentFailure, match="all collectors failed 3 times"):
-        take(pool, 0, 0, 1, 1)  # one episode: one collector works; the other is idle
-    assert "going on with 1 collectors" in pool.lines[2]
+        take(pool, 0, 0, 1, 1)
+    assert [line.split("; ")[1] for line in pool.lines if "going on" in line] == [
+        "going on with 1 collectors",
+        "going on with 0 collectors",
+    ]
+
+
+def test_the_episode_of_a_dropped_collector_goes_to_an_idle_one(ray, pool):
+    pool._failures[0], ray.fails = 2, [Lost()]
+    (found,) = take(pool, 0, 0, 1, 1)  # one episode: one collector works; the other is idle
+    assert found.episode.spawn_key == (0,) and "going on with 1 collectors" in pool.lines[0]
 
 
 def test_no_two_episodes_have_the_same_seeds_when_a_collector_is_dropped(ray, pool):
     pool._failures[0], ray.fails = 2, [Lost()]  # of the first collector, which works on 0
-    assert entropies(take(pool, 0, 0, 3, 100)) == [1, 2, 3]
+    found = [each.episode for each in take(pool, 0, 0, 3, 100)]
     assert "going on with 1 collectors" in pool.lines[0]
-    assert [answer.sequence.entropy for answer in ray.answers] == [0, 1, 2, 3, 4]
+    assert [(each.entropy, each.spawn_key) for each in found] == [(1, ()), (0, (0,)), (2, ())]
 
 
 def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
@@ -205,21 +240,23 @@ def test_a_collector_acts_as_the_run_does(tiny, agent):
     from planet_tf.experience import run_episodes
 
     values = [variable.numpy() for variable in agent.world_model.variables]
-    made = collectors._Collector(config.in_use(), IDENTITY, False)
+    made = actor.Collector(config.in_use(), IDENTITY, False)
     assert made.ready() is None
     sequence = np.random.SeedSequence(4)
-    found = made.collect(Weights(values, int(agent.train_step_counter)), sequence)
+    weights = Weights(values, int(agent.train_step_counter))
     env = environments.load("dot_goal", seed=0)
-    (expected,) = run_episodes(env, PlanetPyPolicy(agent.collect_policy), [sequence])
-    helpers.assert_same(found.episode, expected)
-    other = made.collect(Weights(values[:-1], 0), sequence)
+    for explores, policy in ((True, agent.collect_policy), (False, agent.policy)):
+        found = made.collect(weights, sequence, explores)
+        (expected,) = run_episodes(env, PlanetPyPolicy(policy), [sequence])
+        helpers.assert_same(found.episode, expected)
+    other = made.collect(Weights(values[:-1], 0), sequence, True)
     assert isinstance(other, errors.ConfigError) and "another model" in other.message
 
 
 def test_a_collector_that_cannot_be_made_says_why(tiny):
-    made = collectors._Collector("CEM.horizon = -1", IDENTITY, False)
+    made = actor.Collector("CEM.horizon = -1", IDENTITY, False)
     assert isinstance(made.ready(), errors.ConfigError)
-    assert made.collect(None, None) is made.ready()
+    assert made.collect(None, None, True) is made.ready()
 
 
 def test_a_ray_that_was_imported_too_early_is_named(monkeypatch):

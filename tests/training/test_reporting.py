@@ -70,7 +70,7 @@ def score(*returns):
 
 
 def test_an_evaluation_of_several_tasks_is_their_mean(report, directory):
-    report.evaluated({"one": score(1.0, 3.0), "two": score(4.0, 4.0)}, 3.0, 5.0, COUNTERS)
+    report.evaluated({"one": score(1.0, 3.0), "two": score(4.0, 4.0)}, 5.0, COUNTERS)
     (line,) = helpers.scalars(directory.root)
     del line["time"]
     assert line == {
@@ -84,7 +84,7 @@ def test_an_evaluation_of_several_tasks_is_their_mean(report, directory):
 
 
 def test_one_task_has_no_tags_of_its_own(report, directory, capsys):
-    report.evaluated({"one": score(1.0, 3.0)}, 2.0, 5.0, COUNTERS)
+    report.evaluated({"one": score(1.0, 3.0)}, 5.0, COUNTERS)
     report.collected("one", {"return": 7.0, "length": 5.0}, COUNTERS, 0, 0.0, several=False)
     tags = {tag for line in helpers.scalars(directory.root) for tag in line}
     assert tags - set(COUNTERS) - {"time"} == {

@@ -1,0 +1,78 @@
+"""A run with remote collectors: what is collected, and evaluations beside the training."""
+
+import helpers
+import pytest
+
+from planet_tf import environments
+from planet_tf.cluster.actor import Collected
+from planet_tf.experience import UniformPolicy, run_episodes
+from planet_tf.training import remote
+
+
+class SlowPool:
+    """A pool whose collectors are one episode behind, and evaluate for as long as three take."""
+
+    def __init__(self, count, identity, sequence, report, check):
+        self.count, self._sequence, self._env = count, sequence, environments.load("dot_goal", 0)
+        self.open, self._updates, self._takes = True, 0, 3
+
+    def _episode(self, sequence):
+        return run_episodes(self._env, UniformPolicy(self._env), [sequence])[0]
+
+    def take(self, weights, first, count, left):
+        self._takes += 1
+        for number in range(first, first + count):
+            yield Collected(self._episode(self._sequence(number)), self._updates, 4.0)
+        self._updates = weights.updates
+
+    def evaluate(self, weights, sequences):
+        self._takes, self._asked = 0, [weights.updates, sequences]
+
+    def scored(self, wait):
+        if self._takes < 3 and not wait:
+            return []
+        updates, sequences = self._asked
+        return [Collected(self._episode(sequence), updates, 5.0) for sequence in sequences]
+
+    def close(self):
+        self.open = False
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    made = []
+    monkeypatch.setattr(remote, "Pool", lambda *given: made.append(SlowPool(*given)) or made[-1])
+    return made
+
+
+def test_a_run_evaluates_beside_its_training(light, pool, tmp_path):
+    settings = {"train__evaluation_episodes": 2, "train__updates_per_episode": 10}
+    light(tmp_path, **settings, train__collectors=3, train__episodes=11, train__evaluate_every=5)
+    lines = helpers.scalars(tmp_path)
+    ages = [line["collect/weights_age"] for line in lines if "collect/weights_age" in line]
+    assert ages == [10] * 9  # the first 2 episodes are random
+    # The evaluation after 5 episodes is known after 8; the last ones are waited for.
+    order = [
+        (line["episodes"], line["updates"], "evaluation/return" in line)
+        for line in lines
+        if {"evaluation/return", "collect/return"} & line.keys()
+    ]
+    assert order[7:9] == [(8, 60, False), (5, 30, True)]
+    assert order[-3:] == [(11, 90, False), (10, 80, True), (11, 90, True)]
+    assert len(list((tmp_path / "episodes" / "heldout").iterdir())) == 1 + 3 * 2
+    assert pool[0].count == 3 and not pool[0].open
+
+
+def test_an_evaluation_that_was_lost_is_repeated(light, pool, tmp_path):
+    settings = {"train__collectors": 1, "train__episodes": 9, "train__evaluate_every": 4}
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SlowPool, "scored", end)  # after 5 episodes: 4 are evaluated
+        light(tmp_path, **settings)
+    assert not any("evaluation/return" in line for line in helpers.scalars(tmp_path))
+    light(tmp_path, **settings)
+    found = [line["episodes"] for line in helpers.scalars(tmp_path) if "evaluation/return" in line]
+    assert found == [5, 8, 9]
