@@ -88,13 +88,18 @@ def read_run(root: pathlib.Path) -> list[Curve]:
         if not several:  # the logged spread is that of the mean over tasks
             tags["evaluation/return_std"] = "evaluation_return_std"
         rows: dict[int, dict[str, float]] = {}
+        newest = 0
         for line, minute in zip(lines, minutes, strict=True):
             values = {column: _number(line.get(tag)) for tag, column in tags.items() if tag in line}
             if values:
-                # An evaluation follows the collection of the episode that it counts last.
+                # An evaluation follows the collection of the episode that it counts last; beside
+                # the training, that of others too.
+                newest = max(newest, line["episodes"])
                 counters = {counter: _number(line.get(counter)) for counter in COUNTERS}
                 row = rows.setdefault(line["episodes"], {})
-                row.update(values, minutes=float(minute), **counters)
+                row.update(values, **counters)
+                if line["episodes"] == newest:
+                    row["minutes"] = float(minute)
         columns = {
             column: np.array([rows[count].get(column, np.nan) for count in sorted(rows)])
             for column in NUMBERS

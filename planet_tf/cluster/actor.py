@@ -22,14 +22,16 @@ class Collected(NamedTuple):
       episode: see `experience.episode.align`.
       updates: that the collector's model was trained for.
       decision_ms: mean time of its decisions.
+      failures: a line about each failure of the environment before.
     """
 
     episode: Episode
     updates: int
     decision_ms: float
+    failures: tuple[str, ...] = ()
 
 
-class Collector:
+class CollectorProcess:
     """The process of one collector. Errors are returned: Ray would wrap them."""
 
     def __init__(self, settings: str, identity: dict, uses_gpu: bool):
@@ -46,15 +48,15 @@ class Collector:
     def _make(self, identity: dict) -> None:
         from planet_tf.agents import PlanetPyPolicy, building
         from planet_tf.experience import Collector
-        from planet_tf.experience.timing import TimedPolicy
+        from planet_tf.experience.timing import traced
 
         task = identity["task"]
         seed = seeds.RunSeeds(identity["seed"]).integer(seeds.Stream.ENVIRONMENT)
-        self._lines: list[str] = []
-        self._collector = Collector(lambda: environments.load(task, seed), self._lines.append)
+        self._failures: list[str] = []
+        self._collector = Collector(lambda: environments.load(task, seed), self._failures.append)
         self._agent = building.make_agent(identity, jit_compile=runtime.compiles(None))
         self._exploring, self._greedy = (
-            TimedPolicy(PlanetPyPolicy(policy))
+            traced(PlanetPyPolicy(policy), self._collector.env)
             for policy in (self._agent.collect_policy, self._agent.policy)
         )
 
@@ -76,8 +78,9 @@ class Collector:
             variable.assign(value)
         self._agent.train_step_counter.assign(weights.updates)  # schedules of exploration read it
         policy = self._exploring if explores else self._greedy
+        self._failures.clear()
         try:
             (episode,) = self._collector.collect(policy, [sequence])
         except errors.PlanetError as error:
             return error
-        return Collected(episode, weights.updates, policy.pop_mean_ms())
+        return Collected(episode, weights.updates, policy.pop_mean_ms(), tuple(self._failures))

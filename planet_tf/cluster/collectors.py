@@ -2,8 +2,9 @@
 
 Each collector is a process that Ray starts, on this machine or another, with an environment and a
 policy of its own. It works on one episode at a time, with the weights that are newest when the
-episode begins, and keeps it until the learner asks: so a collector is at most one episode ahead.
-Episodes of an evaluation come first, and all of them with the weights that are evaluated.
+episode begins, and keeps it until the learner asks: together they are at most as many episodes
+ahead as there are collectors. Episodes of an evaluation come before new ones, all of them with the
+weights that are evaluated.
 """
 
 import collections
@@ -46,12 +47,16 @@ class Job(NamedTuple):
 
     Attributes:
       sequence: its seeds.
-      evaluated: the weights to evaluate, without noise; None: it is for the replay, with the newest
-        weights and with noise.
+      weights: those that are evaluated, in Ray's store; None: the newest.
     """
 
     sequence: np.random.SeedSequence
-    evaluated: Any = None
+    weights: Any = None
+
+    @property
+    def explores(self) -> bool:
+        """Whether it is for the replay, with exploration noise, instead of an evaluation."""
+        return self.weights is None
 
 
 class Pool:
@@ -87,28 +92,31 @@ class Pool:
         self._settings = config.in_use()
         # Other machines may not have the user's modules.
         modules = user_modules.sources(user_modules.needed(self._settings, [identity["task"]]))
+        self._collectors: dict[int, Any] = {}
+        self._working: dict[Any, tuple[int, Job | None]] = {}  # by answer; None: it is starting
+        self._queue: list[Job] = []  # of an evaluation, or to be repeated
+        self._finished: collections.deque[Collected] = collections.deque()  # for the replay
+        self._evaluated: list[Collected] = []
+        self._newest: Any = None  # weights, in Ray's store
+        self._begun = 0  # the number of the next episode to begin
+        self._left = 0  # episodes that the replay still wants
+        self._failures = dict.fromkeys(range(count), 0)
         self._connection = connection.connected(self._where.address, cpus, modules)
         self._ray = self._connection.__enter__()
         try:
             if not self._where.address:
                 connection.check_resources(self._ray, 0, count * self._where.gpus)
-            self._collectors = {index: self._start() for index in range(count)}
-            for answer in self._ray.get([c.ready.remote() for c in self._collectors.values()]):
+            for index in range(count):
+                self._start(index)
+            for answer in self._ray.get(list(self._working)):
                 _raise(answer)
+            self._working.clear()
         except self._ray.exceptions.RayError as error:
             self.close()
             raise errors.EnvironmentFailure(f"a collector cannot be started: {error}") from error
         except BaseException:
             self.close()
             raise
-        self._failures = dict.fromkeys(self._collectors, 0)
-        self._queue: list[Job] = []  # of an evaluation, or to be repeated
-        self._working: dict[Any, tuple[int, Job]] = {}
-        self._finished: collections.deque[Collected] = collections.deque()  # for the replay
-        self._scored: list[Collected] = []
-        self._newest: Any = None  # weights, in Ray's store
-        self._begun = 0  # the number of the next episode to begin
-        self._left = 0  # episodes that the replay still wants
 
     def take(self, weights: Weights, first: int, count: int, left: int) -> Iterator[Collected]:
         """Yields the next `count` episodes in the order in which they are finished.
@@ -126,7 +134,7 @@ class Pool:
         """
         self._newest = self._ray.put(weights)
         self._begun, self._left = max(self._begun, first), left
-        self._begin()
+        self._look()
         for _ in range(count):
             while not self._finished:
                 self._wait()
@@ -135,14 +143,16 @@ class Pool:
             self._begin()
 
     def evaluate(self, weights: Weights, sequences: Sequence[np.random.SeedSequence]) -> None:
-        """Has an episode run per seed without noise, as soon as collectors are idle."""
-        reference = self._ray.put(weights)
-        self._scored = []
-        self._queue += [Job(sequence, reference) for sequence in sequences]
-        self._begin()
+        """Has an episode run per seed without noise, as soon as collectors are idle.
 
-    def scored(self, wait: bool) -> list[Collected]:
-        """Returns the episodes of the last evaluation; none while some are missing.
+        The evaluation before must be complete.
+        """
+        reference = self._ray.put(weights)
+        self._queue += [Job(sequence, reference) for sequence in sequences]
+        self._look()
+
+    def pop_evaluation(self, wait: bool) -> list[Collected]:
+        """Returns the episodes of the evaluation, once; none while some are missing.
 
         Args:
           wait: until none is missing.
@@ -150,36 +160,41 @@ class Pool:
         Raises:
           EnvironmentFailure: if no collector is left.
         """
-        while (missing := any(job.evaluated for job in self._jobs())) and wait:
+        self._look()
+        while (missing := self._jobs(explore=False)) and wait:
             self._wait()
         if missing:
             return []
-        found, self._scored = self._scored, []
+        found, self._evaluated = self._evaluated, []
         return found
 
     def close(self) -> None:
         """Ends the collectors, and Ray if it was started for them."""
         self._connection.__exit__(None, None, None)
 
-    def _start(self) -> Any:
+    def _start(self, index: int) -> None:
+        """Starts a collector; it works once it has answered."""
         where = self._where
         threads = {f"TF_NUM_{kind}OP_THREADS": str(where.cpus) for kind in ("INTRA", "INTER")}
-        made = self._ray.remote(actor.Collector).options(
+        process = self._ray.remote(actor.CollectorProcess).options(
             num_cpus=where.cpus,
             num_gpus=where.gpus,
             runtime_env={"env_vars": {**threads, **connection.python_path()}},
         )
-        return made.remote(self._settings, self._identity, bool(where.gpus))
+        started = process.remote(self._settings, self._identity, bool(where.gpus))
+        self._collectors[index] = started
+        self._working[started.ready.remote()] = index, None
 
-    def _jobs(self) -> list[Job]:
-        """Returns the episodes that are not finished."""
-        return [*self._queue, *(job for _, job in self._working.values())]
+    def _jobs(self, explore: bool) -> int:
+        """Returns how many episodes are not finished: for the replay, or of an evaluation."""
+        jobs = [*self._queue, *(job for _, job in self._working.values() if job)]
+        return sum(job.explores == explore for job in jobs)
 
     def _begin(self) -> None:
         """Gives idle collectors an episode each: of the queue, or a new one, if one is wanted."""
         busy = {index for index, _ in self._working.values()}
         for index in sorted(self._collectors.keys() - busy):
-            ahead = len(self._finished) + sum(not job.evaluated for job in self._jobs())
+            ahead = len(self._finished) + self._jobs(explore=True)
             if self._queue:
                 self._assign(index, self._queue.pop(0))
             elif ahead < min(self._left, len(self._collectors)):
@@ -187,45 +202,63 @@ class Pool:
                 self._begun += 1
 
     def _assign(self, index: int, job: Job) -> None:
-        weights, explores = job.evaluated or self._newest, not job.evaluated
-        answer = self._collectors[index].collect.remote(weights, job.sequence, explores)
+        weights = self._newest if job.explores else job.weights
+        answer = self._collectors[index].collect.remote(weights, job.sequence, job.explores)
         self._working[answer] = index, job
 
     def _wait(self) -> None:
-        """Waits half a second for an episode; replaces the collector if it failed.
+        """Waits up to half a second for a collector.
 
         Raises:
-          EnvironmentFailure: if no collector is left.
+          EnvironmentFailure: if none is left.
         """
         if not self._collectors:
             raise errors.EnvironmentFailure(
-                f"all collectors failed {ATTEMPTS} times in a row",
+                f"all collectors failed {ATTEMPTS} times in a row; see above",
                 "the same command resumes the run",
             )
-        done, _ = self._ray.wait(list(self._working), timeout=_POLL_SECONDS)
         self._check()
-        for answer in done:
-            index, job = self._working.pop(answer)
-            try:
-                found = self._ray.get(answer)
-                _raise(found)
-            except (self._ray.exceptions.RayError, errors.EnvironmentFailure) as error:
-                self._replace(index, error)
-                self._queue.insert(0, job._replace(sequence=job.sequence.spawn(1)[0]))
-            else:
-                self._failures[index] = 0
-                (self._scored if job.evaluated else self._finished).append(found)
+        self._look(1, _POLL_SECONDS)
+
+    def _look(self, count: int | None = None, seconds: float = 0.0) -> None:
+        """Takes what up to `count` collectors have finished, and gives idle ones an episode.
+
+        Those that failed are replaced.
+        """
+        if self._working:
+            count = count or len(self._working)
+            done, _ = self._ray.wait(list(self._working), num_returns=count, timeout=seconds)
+            for answer in done:
+                self._take(answer)
         self._begin()
+
+    def _take(self, answer) -> None:
+        index, job = self._working.pop(answer)
+        try:
+            found = self._ray.get(answer)
+            _raise(found)
+        except (self._ray.exceptions.RayError, errors.EnvironmentFailure) as error:
+            self._replace(index, error)
+            if job:  # the collector's process has tried the first of the seeds that follow
+                self._queue.insert(0, job._replace(sequence=job.sequence.spawn(2)[1]))
+            return
+        if job:
+            self._failures[index] = 0
+            for line in found.failures:
+                self._report(line)
+            (self._finished if job.explores else self._evaluated).append(found)
 
     def _replace(self, index: int, error: Exception) -> None:
         """Starts a collector again, or drops it."""
         self._failures[index] += 1
-        what = error.message if isinstance(error, errors.PlanetError) else type(error).__name__
+        cause = getattr(error, "cause", None)  # of an error in Python, which Ray wraps
+        what = f"{type(cause).__name__}: {cause}" if cause else type(error).__name__
+        what = error.message if isinstance(error, errors.PlanetError) else what
         failed = f"collector {index} failed: {what} (failure {self._failures[index]} in a row)"
         self._ray.kill(self._collectors.pop(index))
         if self._failures[index] < ATTEMPTS:
             self._report(f"{failed}; starting it again")
-            self._collectors[index] = self._start()
+            self._start(index)
         else:
             self._report(f"{failed}; going on with {len(self._collectors)} collectors")
 

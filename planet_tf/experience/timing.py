@@ -41,3 +41,11 @@ class TimedPolicy(py_policy.PyPolicy):
         """Returns `mean_ms` and starts over."""
         mean, self.seconds = self.mean_ms, []
         return mean
+
+
+def traced(policy: py_policy.PyPolicy, env) -> TimedPolicy:
+    """Returns a timed policy that has acted once: its first decision traces it."""
+    timed = TimedPolicy(policy)
+    timed.action(env.reset(), timed.get_initial_state(env.batch_size or 1))
+    timed.pop_mean_ms()
+    return timed

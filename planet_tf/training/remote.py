@@ -41,13 +41,13 @@ class Remote:
     """Collects and evaluates with remote collectors.
 
     Attributes:
-      evaluating: the counters when the evaluation began that is not reported yet; empty: none.
+      evaluating_since: the counters when the evaluation began that goes on; empty: none does.
     """
 
     def __init__(self, pool: Pool, episodes: int):
         """`episodes` is the number at which the run ends."""
         self._pool, self._wanted = pool, episodes
-        self.evaluating: Counters = {}
+        self.evaluating_since: Counters = {}
 
     def episodes(self, agent, first: int, count: int) -> Iterator[tuple[Episode, float, int]]:
         """Yields the episodes first, ..., first + count - 1.
@@ -63,19 +63,20 @@ class Remote:
     ) -> None:
         """Begins an evaluation: an episode per seed, of the agent as it is now."""
         self._pool.evaluate(weights(agent), sequences)
-        self.evaluating = counters
+        self.evaluating_since = counters
 
-    def evaluated(self, wait: bool) -> tuple[list[Episode], float, Counters] | None:
+    def pop_evaluation(self, wait: bool) -> tuple[list[Episode], float, Counters] | None:
         """Returns an evaluation that is complete, once: episodes, ms per decision, counters.
 
         It waits for the run's last one, and for others if `wait`.
         """
-        if not self.evaluating:
+        if not self.evaluating_since:
             return None
-        found = self._pool.scored(wait or self.evaluating["episodes"] >= self._wanted)
+        is_last = self.evaluating_since["episodes"] >= self._wanted
+        found = self._pool.pop_evaluation(wait or is_last)
         if not found:
             return None
-        counters, self.evaluating = self.evaluating, {}
+        counters, self.evaluating_since = self.evaluating_since, {}
         decision_ms = float(np.mean([each.decision_ms for each in found]))
         return [each.episode for each in found], decision_ms, counters
 
@@ -83,4 +84,4 @@ class Remote:
 def weights(agent) -> Weights:
     """Returns an agent's weights, to be sent to collectors."""
     values = [variable.numpy() for variable in agent.world_model.variables]
-    return Weights(values, int(agent.train_step_counter))
+    return Weights(values, int(agent.train_step_counter.numpy()))

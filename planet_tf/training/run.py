@@ -12,7 +12,7 @@ from planet_tf import errors, seeds, storage
 from planet_tf.agents import PlanetPyPolicy, export_policy
 from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
 from planet_tf.experience.metrics import CollectMetrics
-from planet_tf.experience.timing import TimedPolicy
+from planet_tf.experience.timing import TimedPolicy, traced
 from planet_tf.seeds import Stream
 from planet_tf.training import interrupts, remote, replicas
 from planet_tf.training.checkpoints import Checkpoints
@@ -103,16 +103,13 @@ class Run:
         self._make_policies()
 
     def _make_policies(self) -> None:
-        """Makes the policies, and tries each once: the first call traces it."""
+        """Makes the policies."""
         env = self.tasks.env
         self._random_policy = TimedPolicy(UniformPolicy(env))
         self.collect_policy, self.policy = (
-            TimedPolicy(PlanetPyPolicy(policy, batch_time_steps=not env.batched))
+            traced(PlanetPyPolicy(policy, batch_time_steps=not env.batched), env)
             for policy in (self.agent.collect_policy, self.agent.policy)
         )
-        for policy in (self.collect_policy, self.policy):
-            policy.action(env.reset(), policy.get_initial_state(env.batch_size or 1))
-            policy.pop_mean_ms()
 
     def _open(self, episodes: int) -> None:
         """Loads what the directory holds, and starts logging."""
@@ -172,11 +169,12 @@ class Run:
         """Scores the policy without noise, and predicts held-out chunks open loop.
 
         Each task has `episodes` episodes, and the score is the mean over tasks. Remote collectors
-        evaluate while the model is trained on, but for the run's last evaluation.
+        evaluate while the model is trained on; the run waits for its last evaluation, and for the
+        one before the next.
         """
         sequences = self._seeds.sequence(Stream.EVALUATION, self.episodes).spawn(episodes)
         if self._remote:
-            self._score_remotely(wait=True)  # the evaluation before
+            self._score_remotely(wait=True)  # the one before
             self._remote.evaluate(self.agent, sequences, self.counters())
             self._score_remotely(wait=False)
         else:
@@ -225,8 +223,8 @@ class Run:
     @property
     def evaluated(self) -> int:
         """The number of episodes at the last evaluation, or the current one; 0: there was none."""
-        current = self._remote.evaluating if self._remote else {}
-        return current.get("episodes", int(self._evaluated))
+        begun = self._remote.evaluating_since if self._remote else {}
+        return begun.get("episodes", int(self._evaluated))
 
     def counters(self) -> dict[str, int]:
         """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
@@ -273,9 +271,9 @@ class Run:
         )
 
     def _score_remotely(self, wait: bool) -> None:
-        """Scores what remote collectors have evaluated, if they have finished it."""
-        if self._remote and (evaluated := self._remote.evaluated(wait)):
-            episodes, decision_ms, counters = evaluated
+        """Scores the evaluation of remote collectors, if it is complete; see `pop_evaluation`."""
+        if self._remote and (evaluation := self._remote.pop_evaluation(wait)):
+            episodes, decision_ms, counters = evaluation
             self._score({self.tasks.name(0): episodes}, decision_ms, counters)
 
     def _score(

@@ -44,6 +44,14 @@ def test_run_is_read(tmp_path):
     np.testing.assert_allclose(curve.points("episodes", "collect_return")[:, 0], [1, 2, 3])
 
 
+def test_an_evaluation_beside_the_training_is_a_point_of_its_own_episode(tmp_path):
+    late = line(5210.0, 2, **{"evaluation/return": 20.0})
+    lines = [*LINES[:2], line(5150.0, 3, **{"collect/return": 8.0}), late]
+    (curve,) = curves.read_run(write_run(tmp_path / "late", lines))
+    np.testing.assert_array_equal(curve.points("episodes"), [[2, 20]])
+    assert list(curve.columns["minutes"]) == [0, 1, 1]  # increasing, as they are drawn
+
+
 def test_truncated_line_in_the_middle_is_skipped(tmp_path):
     root = write_run(tmp_path / "run", LINES[:4], tail='{"time": 1091.0, "epi')
     whole = write_run(tmp_path / "rest", LINES[4:]) / "scalars.jsonl"

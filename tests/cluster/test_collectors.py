@@ -36,6 +36,7 @@ class FakeRay:
     def __init__(self):
         self.started, self.answers, self.killed, self.closed = 0, [], [], False
         self.fails = []  # results of the next episodes, instead of good ones
+        self.starts = True  # whether there is room for another collector
 
     def remote(self, kind):
         return self
@@ -58,8 +59,8 @@ class FakeRay:
             raise value
         return value
 
-    def wait(self, answers, timeout):
-        done = [answer for answer in self.answers if answer in answers][:1]
+    def wait(self, answers, num_returns, timeout):
+        done = [answer for answer in answers if answer.is_done][:num_returns]
         return done, [answer for answer in answers if answer not in done]
 
     def kill(self, actor):
@@ -69,11 +70,23 @@ class FakeRay:
 class FakeActor:
     def __init__(self, ray):
         self.number, ray.started = ray.started, ray.started + 1
-        self.ready = type("Method", (), {"remote": lambda *_: None})
+        self.ready = type("Method", (), {"remote": lambda *_: FakeStart(ray)})()
         self.collect = type("Method", (), {"remote": lambda _, *given: FakeAnswer(ray, *given)})()
 
 
+class FakeStart:
+    """What a collector answers once it has started."""
+
+    def __init__(self, ray):
+        self.is_done = ray.starts
+
+    def value(self):
+        return None
+
+
 class FakeAnswer:
+    is_done = True
+
     def __init__(self, ray, weights, sequence, explores):
         self._ray, self.weights, self.sequence = ray, weights, sequence
         self.explores = explores
@@ -116,6 +129,14 @@ def take(pool, updates, first, count, left):
     return list(pool.take(Weights([], updates), first, count, left))
 
 
+def evaluate(pool, updates, *seeds):
+    pool.evaluate(Weights([], updates), [np.random.SeedSequence(seed) for seed in seeds])
+
+
+def begun(ray):
+    return [answer.sequence.entropy for answer in ray.answers]
+
+
 def entropies(found):
     return [each.episode.entropy for each in found]
 
@@ -124,7 +145,7 @@ def test_collectors_go_on_while_the_learner_learns(ray, pool):
     found = take(pool, 100, 5, 1, 4)
     assert entropies(found) == [5] and found[0].updates == 100
     # 6 and 7 were begun with the weights of then; 8 is begun now.
-    assert [answer.sequence.entropy for answer in ray.answers] == [5, 6, 7]
+    assert begun(ray) == [5, 6, 7]
     found = take(pool, 200, 6, 2, 3)
     assert entropies(found) == [6, 7] and [each.updates for each in found] == [100, 100]
     assert entropies(take(pool, 300, 8, 1, 1)) == [8]
@@ -134,26 +155,84 @@ def test_collectors_go_on_while_the_learner_learns(ray, pool):
 
 def test_an_evaluation_comes_first_and_has_its_own_weights(ray, pool):
     take(pool, 100, 0, 1, 100)
-    pool.evaluate(Weights([], 100), [np.random.SeedSequence(n) for n in (50, 51, 52)])
-    assert pool.scored(wait=False) == []  # both collectors are busy
-    # 1 and 2 were begun before; then 50, 51 and 52 while 3 is begun.
+    assert begun(ray) == [0, 1, 2]
+    evaluate(pool, 100, 50, 51, 52)  # 1 and 2 have ended meanwhile
+    assert begun(ray) == [0, 1, 2, 50, 51]
+    assert pool.pop_evaluation(wait=False) == []
     assert entropies(take(pool, 200, 1, 3, 99)) == [1, 2, 3]
-    order = [(answer.sequence.entropy, answer.explores) for answer in ray.answers[3:]]
-    assert order[:4] == [(50, False), (51, False), (52, False), (3, True)]
+    assert begun(ray)[5:8] == [52, 3, 4]
     assert {answer.weights.updates for answer in ray.answers if not answer.explores} == {100}
-    found = pool.scored(wait=True)
+    assert [answer.sequence.entropy for answer in ray.answers if not answer.explores] == [
+        50,
+        51,
+        52,
+    ]
+    found = pool.pop_evaluation(wait=True)
     assert entropies(found) == [50, 51, 52] and {each.updates for each in found} == {100}
-    assert pool.scored(wait=True) == []
+    assert pool.pop_evaluation(wait=True) == []
 
 
 def test_the_last_evaluation_is_shared_and_waited_for(ray, pool):
     take(pool, 100, 0, 1, 1)
-    pool.evaluate(Weights([], 100), [np.random.SeedSequence(n) for n in (50, 51, 52)])
-    assert [answer.sequence.entropy for answer in ray.answers] == [0, 50, 51]
     ray.fails = [Lost()]
-    found = pool.scored(wait=True)
-    assert [each.episode.spawn_key for each in found].count((0,)) == 1 and len(found) == 3
+    evaluate(pool, 100, 50, 51, 52)
+    assert begun(ray) == [0, 50, 51]
+    found = pool.pop_evaluation(wait=True)
+    assert [each.episode.spawn_key for each in found].count((1,)) == 1 and len(found) == 3
     assert {each.updates for each in found} == {100} and len(ray.answers) == 5
+
+
+def test_what_is_collected_during_an_evaluation_is_kept(ray, pool):
+    take(pool, 100, 0, 1, 100)
+    evaluate(pool, 100, 50, 51, 52)
+    pool.pop_evaluation(wait=True)
+    assert len(pool._finished) + pool._jobs(explore=True) == 2  # no collector is further ahead
+    assert entropies(take(pool, 200, 1, 2, 99)) == [1, 2]
+
+
+def test_a_collector_that_is_dropped_in_an_evaluation_leaves_it_to_another(ray, pool):
+    take(pool, 100, 0, 1, 1)
+    pool._failures[0], ray.fails = 2, [Lost()]
+    evaluate(pool, 100, 50, 51)
+    found = pool.pop_evaluation(wait=True)
+    assert "going on with 1 collectors" in pool.lines[0]
+    assert sorted((each.episode.entropy, each.episode.spawn_key) for each in found) == [
+        (50, (1,)),
+        (51, ()),
+    ]
+    assert {each.updates for each in found} == {100}
+
+
+def test_an_evaluation_ends_if_all_collectors_are_lost(ray, pool):
+    take(pool, 100, 0, 1, 1)
+    ray.fails = [Lost() for _ in range(6)]
+    evaluate(pool, 100, 50)
+    with pytest.raises(errors.EnvironmentFailure, match="all collectors failed"):
+        pool.pop_evaluation(wait=True)
+
+
+def test_a_collector_that_cannot_be_started_again_holds_up_nobody(ray, pool):
+    ray.starts, ray.fails = False, [Lost()]
+    found = take(pool, 100, 0, 3, 3)
+    assert [(each.episode.entropy, each.episode.spawn_key) for each in found] == [
+        *[(1, ()), (0, (1,)), (2, ())]
+    ]
+    evaluate(pool, 100, 50, 51)
+    assert entropies(pool.pop_evaluation(wait=True)) == [50, 51]
+
+
+def test_failures_of_an_environment_are_reported(ray, pool):
+    ray.fails = [Collected(np.random.SeedSequence(0), 0, 1.0, ("it fell", "again"))]
+    take(pool, 0, 0, 1, 1)
+    assert pool.lines == ["it fell", "again"]
+
+
+def test_an_error_in_a_collector_is_named(ray, pool):
+    lost = Lost()
+    lost.cause = TypeError("no such joint")
+    ray.fails = [lost]
+    take(pool, 0, 0, 1, 1)
+    assert pool.lines[0].startswith("collector 0 failed: TypeError: no such joint (failure 1 in")
 
 
 def test_no_collector_is_more_than_one_episode_ahead(ray, pool):
@@ -166,8 +245,7 @@ def test_no_collector_is_more_than_one_episode_ahead(ray, pool):
 def test_a_failed_episode_is_repeated_with_other_seeds_and_new_weights(ray, pool):
     ray.fails = [Lost(), errors.EnvironmentFailure("the robot fell")]
     found = take(pool, 3, 0, 1, 1)
-    sequence = np.random.SeedSequence(0).spawn(1)[0].spawn(1)[0]
-    assert found[0].episode.spawn_key == sequence.spawn_key
+    assert found[0].episode.spawn_key == (1, 1)  # the collector itself tries (0,) and (0, 0)
     assert [line.split(":")[1].strip()[:20] for line in pool.lines] == [
         "Lost (failure 1 in a",
         "the robot fell (fail",
@@ -188,14 +266,14 @@ def test_a_collector_is_dropped_after_three_failures_and_the_last_ends_the_run(r
 def test_the_episode_of_a_dropped_collector_goes_to_an_idle_one(ray, pool):
     pool._failures[0], ray.fails = 2, [Lost()]
     (found,) = take(pool, 0, 0, 1, 1)  # one episode: one collector works; the other is idle
-    assert found.episode.spawn_key == (0,) and "going on with 1 collectors" in pool.lines[0]
+    assert found.episode.spawn_key == (1,) and "going on with 1 collectors" in pool.lines[0]
 
 
 def test_no_two_episodes_have_the_same_seeds_when_a_collector_is_dropped(ray, pool):
     pool._failures[0], ray.fails = 2, [Lost()]  # of the first collector, which works on 0
     found = [each.episode for each in take(pool, 0, 0, 3, 100)]
     assert "going on with 1 collectors" in pool.lines[0]
-    assert [(each.entropy, each.spawn_key) for each in found] == [(1, ()), (0, (0,)), (2, ())]
+    assert [(each.entropy, each.spawn_key) for each in found] == [(1, ()), (0, (1,)), (2, ())]
 
 
 def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
@@ -240,7 +318,7 @@ def test_a_collector_acts_as_the_run_does(tiny, agent):
     from planet_tf.experience import run_episodes
 
     values = [variable.numpy() for variable in agent.world_model.variables]
-    made = actor.Collector(config.in_use(), IDENTITY, False)
+    made = actor.CollectorProcess(config.in_use(), IDENTITY, False)
     assert made.ready() is None
     sequence = np.random.SeedSequence(4)
     weights = Weights(values, int(agent.train_step_counter))
@@ -254,7 +332,7 @@ def test_a_collector_acts_as_the_run_does(tiny, agent):
 
 
 def test_a_collector_that_cannot_be_made_says_why(tiny):
-    made = actor.Collector("CEM.horizon = -1", IDENTITY, False)
+    made = actor.CollectorProcess("CEM.horizon = -1", IDENTITY, False)
     assert isinstance(made.ready(), errors.ConfigError)
     assert made.collect(None, None, True) is made.ready()
 

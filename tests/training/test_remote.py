@@ -2,11 +2,20 @@
 
 import helpers
 import pytest
+import tensorflow as tf
 
-from planet_tf import environments
+from planet_tf import environments, errors
+from planet_tf.agents import building
 from planet_tf.cluster.actor import Collected
 from planet_tf.experience import UniformPolicy, run_episodes
 from planet_tf.training import remote
+
+IDENTITY = {
+    "seed": 0,
+    "task": "dot_goal",
+    "observations": {"image": [64, 64, 3]},
+    "action_size": 2,
+}
 
 
 class SlowPool:
@@ -28,7 +37,7 @@ class SlowPool:
     def evaluate(self, weights, sequences):
         self._takes, self._asked = 0, [weights.updates, sequences]
 
-    def scored(self, wait):
+    def pop_evaluation(self, wait):
         if self._takes < 3 and not wait:
             return []
         updates, sequences = self._asked
@@ -36,6 +45,11 @@ class SlowPool:
 
     def close(self):
         self.open = False
+
+
+def evaluated(root):
+    lines = helpers.scalars(root)
+    return [line["episodes"] for line in lines if "evaluation/return" in line]
 
 
 @pytest.fixture
@@ -65,14 +79,32 @@ def test_a_run_evaluates_beside_its_training(light, pool, tmp_path):
 
 def test_an_evaluation_that_was_lost_is_repeated(light, pool, tmp_path):
     settings = {"train__collectors": 1, "train__episodes": 9, "train__evaluate_every": 4}
+    asked = []
 
-    def end(*_):
-        raise KeyboardInterrupt
+    def end(self, wait):
+        asked.append(wait)
+        if len(asked) == 2:  # after 5 episodes: the model of 4 is evaluated, and in a checkpoint
+            raise errors.Interrupted("stopped", 130)
+        return []
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(SlowPool, "scored", end)  # after 5 episodes: 4 are evaluated
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(errors.Interrupted):
+        patch.setattr(SlowPool, "pop_evaluation", end)
         light(tmp_path, **settings)
-    assert not any("evaluation/return" in line for line in helpers.scalars(tmp_path))
+    assert evaluated(tmp_path) == [] and (tmp_path / "checkpoints" / "ckpt-4.index").exists()
     light(tmp_path, **settings)
-    found = [line["episodes"] for line in helpers.scalars(tmp_path) if "evaluation/return" in line]
-    assert found == [5, 8, 9]
+    assert evaluated(tmp_path) == [6, 8, 9]
+
+
+def test_a_run_waits_for_an_evaluation_when_the_next_is_due(light, pool, tmp_path):
+    light(tmp_path, train__collectors=1, train__episodes=5, train__evaluate_every=1)
+    assert evaluated(tmp_path) == [3, 4, 5]
+
+
+def test_weights_come_from_several_devices_too(tiny):
+    strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
+    with strategy.scope():
+        made = building.make_agent(IDENTITY, jit_compile=False)
+        made.train_step_counter.assign(7)
+    sent = remote.weights(made)
+    assert sent.updates == 7
+    assert [value.shape for value in sent.values] == [v.shape for v in made.world_model.variables]
