@@ -33,6 +33,7 @@ def connected(
 
     Raises:
       ConfigError: if Ray is not installed, was imported too early, or there is no such cluster.
+      EnvironmentFailure: if Ray does not start here.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     if address is None:
@@ -46,17 +47,10 @@ def connected(
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray = _ray()
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if address is None:
-            _start(ray, num_cpus=cpus, include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, runtime_env={"py_modules": list(modules)}, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError, AttributeError) as error:
-        raise errors.ConfigError(
-            f"no connection to Ray at {address or 'this machine'}: {error}",
-            "ray status shows whether a cluster runs here; ray start --head starts one",
-            "--address",
-        ) from error
+    if address is None:
+        _start(ray, num_cpus=cpus, include_dashboard=False, **quiet)
+    else:
+        _connect(ray, address, runtime_env={"py_modules": list(modules)}, **quiet)
     try:
         yield ray
     finally:
@@ -100,13 +94,34 @@ def _start(ray, **settings) -> None:
     interfaces; there is no setting against it.
     """
     unchanged = mock.patch("ray._private.services.resolve_ip_for_localhost", lambda host: host)
-    with unchanged:
-        ray.init(
-            address="local",
-            _node_ip_address=_LOOPBACK,
-            object_store_memory=_OBJECT_STORE,
-            **settings,
-        )
+    try:
+        with unchanged:
+            ray.init(
+                address="local",
+                _node_ip_address=_LOOPBACK,
+                object_store_memory=_OBJECT_STORE,
+                **settings,
+            )
+    except Exception as error:  # a bare one if this takes longer than 30 s
+        raise errors.EnvironmentFailure(
+            f"Ray did not start: {error}",
+            "the same command tries again; a busy machine may be too slow for it",
+        ) from error
     if ray.util.get_node_ip_address() != _LOOPBACK:
         ray.shutdown()
-        raise RuntimeError(f"this version of Ray, {ray.__version__}, does not stay on loopback")
+        raise errors.ConfigError(
+            f"this version of Ray, {ray.__version__}, does not stay on the loopback interface",
+            "pip install -e '.[cluster]' in the checkout installs one that does",
+        )
+
+
+def _connect(ray, address: str, **settings) -> None:
+    """Connects to a cluster."""
+    try:
+        ray.init(address=address, **settings)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, AttributeError) as error:
+        raise errors.ConfigError(
+            f"no connection to Ray at {address}: {error}",
+            "ray status shows whether a cluster runs here; ray start --head starts one",
+            "--address",
+        ) from error

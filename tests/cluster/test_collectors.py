@@ -1,5 +1,6 @@
 """Remote collectors: who works on what with which weights, and what happens when one fails."""
 
+import contextlib
 import importlib
 import os
 import sys
@@ -335,6 +336,16 @@ def test_a_collector_that_cannot_be_made_says_why(tiny):
     made = actor.CollectorProcess("CEM.horizon = -1", IDENTITY, False)
     assert isinstance(made.ready(), errors.ConfigError)
     assert made.collect(None, None, True) is made.ready()
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(connection, "_ray", lambda: types.SimpleNamespace(init=init))
+    monkeypatch.setattr(connection.mock, "patch", lambda *_: contextlib.nullcontext())
+    with pytest.raises(errors.EnvironmentFailure, match="did not start: .* timed out"):
+        connection.connected().__enter__()
 
 
 def test_a_ray_that_was_imported_too_early_is_named(monkeypatch):
