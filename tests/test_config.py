@@ -107,7 +107,7 @@ def test_later_settings_win(tmp_path):
         ("train.seed = (1", "train.seed"),
         ("= 1", "= 1"),
         ("include 'nowhere.gin'", "nowhere.gin"),
-        ("WorldModel.encoder = @patch_encoder", "import MODULE"),
+        ("WorldModel.encoder = @no_such_encoder", "import MODULE"),
         ("import no_such_module", "PYTHONPATH"),
     ],
 )
