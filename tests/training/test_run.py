@@ -416,7 +416,7 @@ def test_collectors_are_started_for_a_directory_that_is_the_runs(light, tmp_path
         raise errors.ConfigError("no connection to Ray")
 
     light(tmp_path / "mine")
-    monkeypatch.setattr(runs.remote, "start", start)
+    monkeypatch.setattr(runs.remote, "started", start)
     with pytest.raises(errors.ConfigError, match="another run"):
         light(tmp_path / "mine", train__seed=5)
     assert not started
