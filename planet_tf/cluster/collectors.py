@@ -229,10 +229,11 @@ class Pool:
             count = count or len(self._working)
             done, _ = self._ray.wait(list(self._working), num_returns=count, timeout=seconds)
             for answer in done:
-                self._take(answer)
+                self._receive(answer)
         self._begin()
 
-    def _take(self, answer) -> None:
+    def _receive(self, answer) -> None:
+        """Keeps an episode, or has it repeated if the collector failed."""
         index, job = self._working.pop(answer)
         try:
             found = self._ray.get(answer)
