@@ -49,6 +49,9 @@ class WorldModel(tf.Module):
       reward_scale: weight of -log p(reward) (release: 10).
       kl_scale: weight of the divergence (release: 1).
       free_nats: divergence per step that costs nothing, in nats (release: 3).
+      open_loop_distance: D, steps over which training also predicts rewards (and ends) from the
+        actions alone, as planning does; 0: none (the paper's choice).
+      open_loop_scale: weight of -log p of these predictions, in nats.
       overshooting_distance: D of latent overshooting, in steps; 1: none.
       overshooting_scale: weight of the overshooting term.
       global_prior_scale: weight of KL(posterior || N(0, I)) (paper's SSM: 0.1).
@@ -79,6 +82,8 @@ class WorldModel(tf.Module):
         reward_scale: checks.NonNegative = 10.0,
         kl_scale: checks.NonNegative = 1.0,
         free_nats: checks.NonNegative = 3.0,
+        open_loop_distance: checks.Natural = 0,
+        open_loop_scale: checks.NonNegative = 1.0,
         overshooting_distance: checks.Count = 1,
         overshooting_scale: checks.NonNegative = 1.0,
         global_prior_scale: checks.NonNegative = 0.0,
@@ -99,12 +104,13 @@ class WorldModel(tf.Module):
         if continuation_scale is None:
             continuation_scale = float(terminates)
         self.weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
+        self.open_loop_distance = open_loop_distance
         self.overshooting_distance = overshooting_distance
         with _keras_policy(precision):
             self.encoder = self._make_encoder(encoder)
             self.cell: Any = CELLS[latent]()
             self.decoder = self._make_decoder(decoder)
-            self.reward = networks.RewardHead()
+            self.reward: networks.RewardHead = networks.RewardHead()
             self.continuation: Any = networks.ContinuationHead() if continuation_scale else None
             self.diagnosis: Any = None
             if image_shape and state_size:
@@ -116,6 +122,8 @@ class WorldModel(tf.Module):
                 setting="WorldModel.latent",
             )
         self._optional_terms = optional_terms.terms(
+            open_loop_distance,
+            open_loop_scale,
             overshooting_distance,
             overshooting_scale,
             global_prior_scale,

@@ -47,15 +47,16 @@ class Learner:
           strategy: None: TensorFlow's default one, for one device.
 
         Raises:
-          ConfigError: if overshooting does not fit into a chunk.
+          ConfigError: if predictions ahead do not fit into a chunk.
         """
-        distance = agent.world_model.overshooting_distance
-        if distance >= chunk_length:
-            raise errors.ConfigError(
-                f"WorldModel.overshooting_distance ({distance}) must be below train.chunk_length "
-                f"({chunk_length}): no chunk holds that many steps ahead",
-                setting="WorldModel.overshooting_distance",
-            )
+        for name in ("open_loop_distance", "overshooting_distance"):
+            distance, setting = getattr(agent.world_model, name), f"WorldModel.{name}"
+            if distance >= chunk_length:
+                raise errors.ConfigError(
+                    f"{setting} ({distance}) must be below train.chunk_length ({chunk_length}): no "
+                    "chunk holds that many steps ahead",
+                    setting=setting,
+                )
         self.agent, self._seeds = agent, seeds
         self._batch_size, self.chunk_length = batch_size, chunk_length
         self._strategy = strategy or tf.distribute.get_strategy()
