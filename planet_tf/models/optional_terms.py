@@ -1,7 +1,4 @@
-"""Loss terms that are off by default.
-
-Open-loop rewards, overshooting, a global prior, continuation, diagnosis.
-"""
+"""Loss terms that are off by default: open-loop rewards, overshooting, global prior and others."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -89,8 +86,8 @@ def _open_loop(model: "WorldModel", chunks: Chunks) -> tf.Tensor:
     if model.continuation is not None:
         continues = tf.cast(stretches(batch["discount"]) > 0, tf.float32)
         log_prob += model.continuation.distribution(feat).log_prob(continues)
-    borders = tf.cumsum(tf.cast(stretches(batch["is_first"]), tf.float32), 1)
-    valid = tf.cast(borders < 0.5, tf.float32)
+    borders = tf.cumsum(tf.cast(stretches(batch["is_first"]), tf.int32), 1)
+    valid = tf.cast(borders == 0, tf.float32)
     return -tf.math.divide_no_nan(tf.reduce_sum(valid * log_prob), tf.reduce_sum(valid))
 
 
