@@ -49,9 +49,6 @@ class WorldModel(tf.Module):
       reward_scale: weight of -log p(reward) (release: 10).
       kl_scale: weight of the divergence (release: 1).
       free_nats: divergence per step that costs nothing, in nats (release: 3).
-      open_loop_distance: D, steps over which training also predicts rewards (and ends) from the
-        actions alone, as planning does; 0: none (the paper's choice).
-      open_loop_scale: weight of -log p of these predictions, in nats.
       overshooting_distance: D of latent overshooting, in steps; 1: none.
       overshooting_scale: weight of the overshooting term.
       global_prior_scale: weight of KL(posterior || N(0, I)) (paper's SSM: 0.1).
@@ -82,8 +79,6 @@ class WorldModel(tf.Module):
         reward_scale: checks.NonNegative = 10.0,
         kl_scale: checks.NonNegative = 1.0,
         free_nats: checks.NonNegative = 3.0,
-        open_loop_distance: checks.Natural = 0,
-        open_loop_scale: checks.NonNegative = 1.0,
         overshooting_distance: checks.Count = 1,
         overshooting_scale: checks.NonNegative = 1.0,
         global_prior_scale: checks.NonNegative = 0.0,
@@ -104,7 +99,6 @@ class WorldModel(tf.Module):
         if continuation_scale is None:
             continuation_scale = float(terminates)
         self.weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
-        self.open_loop_distance = open_loop_distance
         self.overshooting_distance = overshooting_distance
         with _keras_policy(precision):
             self.encoder = self._make_encoder(encoder)
@@ -121,15 +115,12 @@ class WorldModel(tf.Module):
                 "overshooting_distance or global_prior_scale",
                 setting="WorldModel.latent",
             )
-        self._optional_terms = optional_terms.terms(
-            open_loop_distance,
-            open_loop_scale,
-            overshooting_distance,
-            overshooting_scale,
-            global_prior_scale,
-            continuation_scale,
-            self.diagnosis is not None,
-        )
+        self._optional_weights = {
+            "overshooting": overshooting_scale if overshooting_distance > 1 else 0.0,
+            "global_prior": global_prior_scale,
+            "continuation": continuation_scale,
+            "state": float(self.diagnosis is not None),
+        }
         self._build()
 
     def _make_encoder(self, make):
@@ -194,9 +185,10 @@ class WorldModel(tf.Module):
             terms["prior_entropy"] = tf.reduce_mean(observed.prior.entropy())
             terms["posterior_entropy"] = tf.reduce_mean(observed.posterior.entropy())
         chunks = optional_terms.Chunks(batch, observed, feat, seed)
-        for term in self._optional_terms:
-            terms[term.name] = term.value(self, chunks)
-            loss += term.weight * terms[term.name]
+        for name, weight in self._optional_weights.items():
+            if weight:
+                terms[f"{name}_loss"] = term = optional_terms.TERMS[name](self, chunks)
+                loss += weight * term
         return loss, terms
 
     def preprocess(self, observation: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:

@@ -47,16 +47,15 @@ class Learner:
           strategy: None: TensorFlow's default one, for one device.
 
         Raises:
-          ConfigError: if predictions ahead do not fit into a chunk.
+          ConfigError: if latent overshooting does not fit into a chunk.
         """
-        for name in ("open_loop_distance", "overshooting_distance"):
-            distance, setting = getattr(agent.world_model, name), f"WorldModel.{name}"
-            if distance >= chunk_length:
-                raise errors.ConfigError(
-                    f"{setting} ({distance}) must be below train.chunk_length ({chunk_length}): no "
-                    "chunk holds that many steps ahead",
-                    setting=setting,
-                )
+        if (distance := agent.world_model.overshooting_distance) >= chunk_length:
+            setting = "WorldModel.overshooting_distance"
+            raise errors.ConfigError(
+                f"{setting} ({distance}) must be below train.chunk_length ({chunk_length}): no "
+                "chunk holds that many steps ahead",
+                setting=setting,
+            )
         self.agent, self._seeds = agent, seeds
         self._batch_size, self.chunk_length = batch_size, chunk_length
         self._strategy = strategy or tf.distribute.get_strategy()

@@ -184,40 +184,6 @@ def test_a_return_is_the_rewards_of_single_steps(model):
     np.testing.assert_allclose(returns, total, atol=1e-4)
 
 
-@pytest.mark.parametrize("ends", [False, True])
-def test_open_loop_rewards_step_by_step(make, latent, batch, ends):
-    """Stretches of D = 2 after steps 2 and 0, of which row 1 leaves its episode at step 2."""
-    plain, _ = make(latent, continuation_scale=float(ends)).loss(batch, SEED)
-    settings = dict(open_loop_distance=2, open_loop_scale=0.5)
-    model = make(latent, continuation_scale=float(ends), **settings)
-    loss, terms = model.loss(batch, SEED)
-    size = model.cell.stoch_size
-    seen = {}
-    if latent == "rnn":  # half of its observations are hidden in training
-        seen["seen"] = seeds.uniform([B, L], seeds.fold_in(SEED, 1)) >= 0.5
-    states = model.observe(batch["state"], batch, seeds.split(SEED, 2)[1], **seen).states
-    noise = seeds.normal([2 * B, 2, size], seeds.fold_in(SEED, 3))
-    costs = []
-    for stretch, before in enumerate([2, 0]):
-        for row in range(B):
-            state = {k: states[k][row : row + 1, before] for k in model.cell.state_sizes}
-            for d in range(2):
-                t = before + 1 + d
-                if FIRST[row, t]:
-                    break
-                step = batch["action"][row : row + 1, t], noise[stretch * B + row, d][None]
-                _, state = model.cell.prior_step(state, *step)
-                feat = model.cell.features(state)
-                off = model.reward(feat) - batch["reward"][row, t]
-                costs.append(0.5 * (off**2 + np.log(2 * np.pi)))
-                if ends:
-                    sign = 1.0 if batch["discount"][row, t] > 0 else -1.0
-                    costs[-1] -= tf.math.log_sigmoid(sign * model.continuation(feat))
-    assert len(costs) == 4 + 3  # row 1: two steps after step 2, one after step 0
-    np.testing.assert_allclose(terms["open_loop_loss"], np.mean(costs), rtol=1e-4)
-    np.testing.assert_allclose(loss - plain, 0.5 * terms["open_loop_loss"], rtol=1e-3)
-
-
 def test_overshooting_adds_its_term_from_distance_2(make, batch):
     plain, _ = make().loss(batch, SEED)
     one, terms = make(overshooting_distance=1).loss(batch, SEED)

@@ -71,7 +71,6 @@ def test_a_wrong_task_is_named(task, named):
         ("train.device", "gpu", "train.device"),
         ("load_environment.observations", ("images",), "load_environment.observations"),
         ("load_environment.action_repeat", 51, "load_environment.action_repeat"),
-        ("WorldModel.open_loop_distance", 8, "WorldModel.open_loop_distance"),
         ("WorldModel.overshooting_distance", 8, "WorldModel.overshooting_distance"),
         ("WorldModel.image_size", 48, "Decoder.kernel_sizes"),
         ("WorldModel.latent", "lstm", "WorldModel.latent"),
