@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import gin
 
@@ -112,9 +112,18 @@ def value_of(configurable, name: str):
     return bound.get(name, inspect.signature(configurable).parameters[name].default)
 
 
-def in_use() -> str:
-    """Returns all settings in use as gin text that other processes can parse."""
+def in_use(also: Callable[[str], bool] = lambda owner: False) -> str:
+    """Returns all settings in use as gin text that other processes can parse.
+
+    Args:
+      also: says of a configurable that is not in use, by its name, whether its settings are
+        included, too.
+    """
     text = gin.operative_config_str()
+    used = {owner(name) for name in settings(text)}
+    for name, value in settings(gin.config_str()).items():
+        if owner(name) not in used and also(owner(name)):
+            text += f"{name} = {value}\n"
     return "".join(f"{line}\n" for line in user_modules.missing_imports(text)) + text
 
 

@@ -176,6 +176,20 @@ def test_settings_in_use_parse_to_the_same():
     assert config.settings(text)["train.task"] == "('a', 'b')"
 
 
+def test_settings_of_what_is_not_in_use_are_added_if_asked_for():
+    config.parse(["dot_goal.gin", "debug.gin"], ["SIZE = 7", "MPPI.candidates = %SIZE"])
+    gin.get_configurable("CEM")()
+    text = config.in_use(also=lambda owner: owner in ("CEM", "MPPI"))
+    owners = [config.owner(name) for name in config.settings(config.in_use())]
+    assert set(owners) == {"CEM"}
+    found = config.settings(text)
+    assert {config.owner(name) for name in found} == {"CEM", "MPPI"}
+    assert found["MPPI.candidates"] == "7" and text.count("CEM.candidates = ") == 1
+    gin.clear_config()
+    gin.parse_config(text)
+    assert gin.get_configurable("MPPI")().candidates == 7
+
+
 def test_setting_has_an_owner():
     names = ("A.size", "planet_tf.A.size", "scope/planet_tf.A.size", "size")
     assert [config.owner(name) for name in names] == ["A", "A", "A", ""]

@@ -37,7 +37,7 @@ class RunDirectory:
 
     Attributes:
       root: the directory.
-      settings: the settings in use, as gin text.
+      settings: as gin text: those in use, and those of planners that may be chosen later.
       killed: the process that held the directory last and was killed, or None.
       changes: 'NAME: THEN -> NOW' for each setting that has changed.
 
@@ -48,7 +48,7 @@ class RunDirectory:
 
     def __init__(self, root_dir: str | os.PathLike, identity: dict):
         self.root, self._identity = pathlib.Path(root_dir), identity
-        self.settings, self.changes = config.in_use(), list[str]()
+        self.settings, self.changes = config.in_use(_changeable), list[str]()
         self._created = not self.root.exists()
         self.killed = self._lock()
         try:
@@ -59,7 +59,7 @@ class RunDirectory:
 
     def take(self) -> None:
         """Writes identity, settings and provenance; call it when the parts have been made."""
-        self.settings = config.in_use()
+        self.settings = config.in_use(_changeable)
         self.changes = [f"{name}: {change}" for name, change in self._changed_settings().items()]
         storage.write_text(self.root / "run.json", json.dumps(self._identity) + "\n")
         storage.write_text(self.root / "config.gin", self.settings)

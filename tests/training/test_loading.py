@@ -137,6 +137,12 @@ def _without_settings(policy):
     return policy
 
 
+def test_another_planner_has_the_size_that_the_files_gave_it(toy_run):
+    agent, _ = training.load_agent(toy_run, bindings=["PlanetPolicy.planner = @MPPI()"])
+    planner = agent.policy.planner  # the paper's size would take minutes per episode
+    assert (planner.candidates, planner.iterations, planner.horizon) == (20, 2, 4)
+
+
 def test_the_model_of_an_exported_policy_is_given_another_planner(toy_run):
     agent, identity = loaded = training.load_agent(
         toy_run / "policy", bindings=["CEM.clip = False"]
