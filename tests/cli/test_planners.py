@@ -8,8 +8,7 @@ from planet_tf.machine import planners
 
 POINTS = [
     "--point=CEM.candidates = 6; CEM.elites = 2",
-    "--point=PlanetPolicy.planner = @ICEM(); ICEM.candidates = 20; ICEM.elites = 4; "
-    "ICEM.iterations = 2; ICEM.horizon = 4",
+    "--point=PlanetPolicy.planner = @ICEM()",  # of the size that debug.gin gives it
     "--point=CEM.iterations = 1; WorldModel.precision = 'mixed_bfloat16'",
 ]
 
