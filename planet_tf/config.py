@@ -147,7 +147,10 @@ def settings(text: str) -> dict[str, str]:
     found = dict(zip(parts[1::2], values, strict=True))
 
     def resolved(value: str) -> str:
-        return re.sub(r"%(\w+)", lambda macro: found.get(macro[1], macro[0]), value)
+        def value_of_macro(macro: re.Match) -> str:
+            return resolved(found[macro[1]]) if macro[1] in found else macro[0]
+
+        return re.sub(r"%(\w+)", value_of_macro, value)
 
     return {name: resolved(value) for name, value in found.items() if "." in name}
 

@@ -177,7 +177,9 @@ def test_settings_in_use_parse_to_the_same():
 
 
 def test_settings_of_what_is_not_in_use_are_added_if_asked_for():
-    config.parse(["dot_goal.gin", "debug.gin"], ["SIZE = 7", "MPPI.candidates = %SIZE"])
+    # A macro of a macro: neither is in use, nor in the text.
+    sizes = ["SIZE = 7", "CANDIDATES = %SIZE", "MPPI.candidates = %CANDIDATES"]
+    config.parse(["dot_goal.gin", "debug.gin"], sizes)
     gin.get_configurable("CEM")()
     text = config.in_use(also=lambda owner: owner in ("CEM", "MPPI"))
     owners = [config.owner(name) for name in config.settings(config.in_use())]
