@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from planet_tf import config, environments, training
+from planet_tf.agents import PlanetAgent
 from planet_tf.analysis import pictures
 from planet_tf.training import Settings, learner
 
@@ -192,3 +193,17 @@ def test_a_task_file_has_the_papers_settings(file):
     assert {name: gin.query_parameter(name) for name in settings} == settings
     for size in ("cpu", "cpu_state", "debug"):  # every name in them is right
         config.parse([f"{size}.gin"])
+
+
+DM_CONTROL = [file for file in TASKS if file != "dot_goal" and not file.startswith("gym_")]
+
+
+@pytest.mark.parametrize("file", DM_CONTROL)
+def test_the_learning_rate_falls_over_the_same_episodes_in_every_task(file):
+    config.parse([f"{file}.gin", "cpu.gin"])
+    falls = config.value_of(PlanetAgent, "learning_rate_updates")
+    assert falls == 150 * Settings().updates_per_episode
+    config.parse(["dmcontrol100k.gin"])  # until the end
+    falls, settings = config.value_of(PlanetAgent, "learning_rate_updates"), Settings()
+    learning = settings.episodes - settings.seed_episodes
+    assert falls == learning * settings.updates_per_episode == 95 * settings.updates_per_episode
