@@ -23,11 +23,28 @@ def divergence(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tenso
     return tfd.kl_divergence(posterior, prior)
 
 
-def observed_divergence(observed: recurrence.Observed, reward: tf.Tensor) -> tf.Tensor:
-    """Returns KL(posterior || prior) of a filtered chunk, float32 [B, L]; 0 if nothing is drawn."""
+def observed_divergence(
+    observed: recurrence.Observed, reward: tf.Tensor, balance: float = 1.0
+) -> tf.Tensor:
+    """Returns KL(posterior || prior) of a filtered chunk, float32 [B, L]; 0 if nothing is drawn.
+
+    The divergence pulls both distributions to each other. With a `balance` above 1 the prior's
+    gradient is so many times as large (KL balancing, Hafner et al. 2021, DreamerV2: its 0.8 is 4
+    here): the prior is trained to predict better instead of the posterior to say less.
+    """
     if observed.posterior is None:
         return tf.zeros_like(reward)
-    return divergence(observed.posterior, observed.prior)
+    prior = observed.prior
+    if balance != 1.0:
+        prior = recurrence.gaussian(
+            *(_scale_gradient(part, balance) for part in recurrence.mean_std(prior))
+        )
+    return divergence(observed.posterior, prior)
+
+
+def _scale_gradient(x: tf.Tensor, scale: float) -> tf.Tensor:
+    still = tf.stop_gradient(x)
+    return still + scale * (x - still)
 
 
 def over_free_nats(kl: tf.Tensor, free_nats: float) -> tf.Tensor:

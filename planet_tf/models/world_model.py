@@ -48,6 +48,8 @@ class WorldModel(tf.Module):
       observation_scale: weight of -log p(observation) (release: 1).
       reward_scale: weight of -log p(reward) (release: 10).
       kl_scale: weight of the divergence (release: 1).
+      kl_balance: how many times as strongly the divergence trains the prior as it pulls the
+        posterior; 1: equally, as in the paper; see `losses.observed_divergence`.
       free_nats: divergence per step that costs nothing, in nats (release: 3).
       overshooting_distance: D of latent overshooting, in steps; 1: none.
       overshooting_scale: weight of the overshooting term.
@@ -78,6 +80,7 @@ class WorldModel(tf.Module):
         observation_scale: checks.NonNegative = 1.0,
         reward_scale: checks.NonNegative = 10.0,
         kl_scale: checks.NonNegative = 1.0,
+        kl_balance: checks.Positive = 1.0,
         free_nats: checks.NonNegative = 3.0,
         overshooting_distance: checks.Count = 1,
         overshooting_scale: checks.NonNegative = 1.0,
@@ -99,6 +102,7 @@ class WorldModel(tf.Module):
         if continuation_scale is None:
             continuation_scale = float(terminates)
         self.weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
+        self.kl_balance = kl_balance
         self.overshooting_distance = overshooting_distance
         with _keras_policy(precision):
             self.encoder = self._make_encoder(encoder)
@@ -178,7 +182,7 @@ class WorldModel(tf.Module):
         loss, terms = losses.negative_elbo(
             self.decoder.distribution(feat).log_prob(observation),
             self.reward.distribution(feat).log_prob(batch["reward"]),
-            losses.observed_divergence(observed, batch["reward"]),
+            losses.observed_divergence(observed, batch["reward"], self.kl_balance),
             self.weights,
         )
         if observed.posterior is not None:

@@ -38,6 +38,26 @@ def test_divergence_is_of_the_posterior_from_the_prior():
     np.testing.assert_allclose(losses.divergence(narrow, wide), [np.log(10) - 0.495], atol=1e-5)
 
 
+@pytest.mark.parametrize("balance", [1.0, 4.0])
+def test_balance_scales_the_gradient_of_the_prior_alone(variant, balance):
+    # KL = log(s2 / s1) + (s1^2 + (m1 - m2)^2) / (2 s2^2) - 1/2, at m1 = 1, s1 = 1, m2 = -2, s2 = 2
+    parts = [tf.fill([1, 1, 1], x) for x in (1.0, 1.0, -2.0, 2.0)]
+
+    def run(*parts):
+        with tf.GradientTape() as tape:
+            tape.watch(parts)
+            m1, s1, m2, s2 = parts
+            observed = recurrence.Observed(normal(m1, s1), normal(m2, s2), {})
+            kl = losses.observed_divergence(observed, tf.zeros([1, 1]), balance)
+        return kl, tape.gradient(kl, parts)
+
+    kl, gradients = variant(run)(*parts)
+    np.testing.assert_allclose(kl, [[np.log(2) + 0.75]], rtol=1e-6)
+    # (m1 - m2) / s2^2 and s1 / s2^2 - 1 / s1, then -(m1 - m2) / s2^2 and 1 / s2 - 10 / s2^3
+    expected = [0.75, -0.75, -0.75 * balance, -0.75 * balance]
+    np.testing.assert_allclose(np.ravel(gradients), expected, rtol=1e-6)
+
+
 def test_free_nats_are_taken_element_by_element(variant):
     cost = variant(losses.over_free_nats)(tf.constant([[1.0, 7.0]]), 3.0)
     np.testing.assert_array_equal(cost, [[0.0, 4.0]])

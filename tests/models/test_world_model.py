@@ -153,6 +153,23 @@ def test_scales_and_free_nats_reach_the_loss(batch):
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
+def test_the_balance_trains_the_prior_and_leaves_the_loss(batch):
+    model = make(free_nats=0.0)
+    of_prior, of_decoder = model.cell.prior_out.kernel, model.decoder.dense.kernel
+
+    def gradients(balance):
+        model.kl_balance = balance
+        with tf.GradientTape() as tape:
+            loss, _ = model.loss(batch, SEED)
+        return loss, *tape.gradient(loss, [of_prior, of_decoder])
+
+    loss, prior, decoder = gradients(1.0)
+    same_loss, prior_4, same_decoder = gradients(4.0)
+    np.testing.assert_array_equal(same_loss, loss)
+    np.testing.assert_allclose(same_decoder, decoder, rtol=1e-5)
+    np.testing.assert_allclose(prior_4, 4 * prior, rtol=1e-4, atol=1e-6)
+
+
 def test_one_reward_costs_ten_times_its_share(model, batch, loss):
     # The reward is no input: x -> x + 1 at one of the 8 elements adds (x - mean + 1/2) / 8 nats.
     error = batch["reward"] - model.reward(filtered(model, batch)[-1])
