@@ -65,8 +65,8 @@ class WorldModel(tf.Module):
         features, float32 [N, F], to the mean observation [N, *input_shape]. None: the usual one.
 
     Raises:
-      ConfigError: if there is nothing to read, overshooting or a global prior is asked of a model
-        that draws nothing, or a custom network returns something else.
+      ConfigError: if there is nothing to read, overshooting, a global prior or a balance is asked
+        of a model that draws nothing, or a custom network returns something else.
     """
 
     def __init__(
@@ -113,10 +113,11 @@ class WorldModel(tf.Module):
             self.diagnosis: Any = None
             if image_shape and state_size:
                 self.diagnosis = networks.StateDecoder(state_size=state_size, name="diagnosis")
-        if not self.cell.stoch_size and (overshooting_distance > 1 or global_prior_scale):
+        of_divergence = overshooting_distance > 1 or global_prior_scale or kl_balance != 1.0
+        if of_divergence and not self.cell.stoch_size:
             raise errors.ConfigError(
                 f"WorldModel.latent={latent!r} draws nothing: it has no divergence for "
-                "overshooting_distance or global_prior_scale",
+                "overshooting_distance, global_prior_scale or kl_balance",
                 setting="WorldModel.latent",
             )
         self._optional_weights = {
