@@ -1,5 +1,6 @@
 """Settings from gin files and bindings: later ones win; a wrong one is named in one message."""
 
+import dataclasses
 import pathlib
 
 import gin
@@ -128,6 +129,18 @@ def test_task_sets_what_the_cpu_preset_leaves_open(task, horizon, updates):
     config.parse([f"{task}.gin", "cpu.gin"])
     assert config.value_of(planning.CEM, "horizon") == horizon
     assert config.value_of(agents.PlanetAgent, "learning_rate_updates") == updates
+
+
+def test_a_task_chooses_the_cpu_presets_planner():
+    config.parse(["finger.gin"])
+    assert config.value_of(agents.PlanetPolicy, "planner") is None  # the paper's
+    config.parse(["cpu.gin"])
+    small = {"horizon": 12, "candidates": 100, "elites": 10, "iterations": 4}
+    memory = {"decay": 1.0, "colour": 0.0, "keep": 0.3, "momentum": 0.0, "std": 1.0}
+    planner = config.value_of(agents.PlanetPolicy, "planner")
+    assert dataclasses.asdict(planner) == {**small, **memory}
+    config.parse(["walker.gin", "cpu.gin"])
+    assert config.value_of(agents.PlanetPolicy, "planner") is None
 
 
 def test_macro_without_a_value_is_named():
