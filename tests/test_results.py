@@ -50,6 +50,7 @@ def test_every_csv_can_be_read():
 
 @pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
 def test_the_model_of_a_shipped_policy_can_be_given_another_planner(path):
-    agent, _ = training.load_agent(path / "policy", bindings=["CEM.iterations = 1"])
+    other = ["PlanetPolicy.planner = @CEM()", "CEM.iterations = 1"]
+    agent, _ = training.load_agent(path / "policy", bindings=other)
     assert agent.policy.planner.iterations == 1
     assert np.abs(agent.world_model.variables[0]).max() > 0
