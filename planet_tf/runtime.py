@@ -62,5 +62,5 @@ def has_gpu() -> bool:
 
 
 def compiles(jit_compile: bool | None) -> bool:
-    """Whether to compile policies with XLA; None: on a GPU."""
+    """Whether to compile with XLA; None: on a GPU."""
     return has_gpu() if jit_compile is None else jit_compile

@@ -140,7 +140,7 @@ def measure(
       label: name of the configuration, put before each part's.
       gin_files, bindings: the configuration, as for training.
       rate: the machine's, from `matmul_rate`.
-      jit_compile: compiles updates and decisions with XLA; None: decisions alone, on a GPU.
+      jit_compile: compiles updates and decisions with XLA; None: on a GPU.
       repeats: measurements per median.
       updates: updates of the cycle (the algorithm's: 100); 0 omits the cycle.
 
@@ -168,7 +168,7 @@ def fresh_run(jit_compile: bool | None = None) -> Iterator[tuple[Run, Settings]]
     It is in a temporary directory, and prints nothing.
 
     Args:
-      jit_compile: compiles updates and decisions with XLA; None: decisions alone, on a GPU.
+      jit_compile: compiles updates and decisions with XLA; None: on a GPU.
 
     Raises:
       ConfigError: if a setting cannot be used.

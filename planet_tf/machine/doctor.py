@@ -121,7 +121,7 @@ def _xla(gpu: bool, jit_compile: bool | None) -> Finding:
     if jit_compile is not None:
         text = f"{'used' if jit_compile else 'not used'}: train.jit_compile = {jit_compile}"
         return Finding("ok", "XLA", text)
-    text = "used for decisions, on a GPU" if gpu else "not used: by default only on a GPU"
+    text = "used, on a GPU" if gpu else "not used: by default only on a GPU"
     return Finding("ok", "XLA", text)
 
 

@@ -83,7 +83,7 @@ def measure(
             RunSeeds(seed),
             settings.batch_size,
             settings.chunk_length,
-            jit_compile=bool(settings.jit_compile),
+            jit_compile=runtime.compiles(settings.jit_compile),
         )
         warm_up = min(_WARM_UP, updates - 1)
         if warm_up:

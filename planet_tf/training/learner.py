@@ -43,7 +43,7 @@ class Learner:
           seeds: of the run.
           batch_size: B, chunks per update.
           chunk_length: L.
-          jit_compile: compiles with XLA.
+          jit_compile: compiles updates with XLA. Losses and predictions are too rare to gain by it.
           strategy: None: TensorFlow's default one, for one device.
 
         Raises:
@@ -62,12 +62,12 @@ class Learner:
         self._replicas = self._strategy.num_replicas_in_sync
         update = agent.train if self._replicas == 1 else self._update_replicas
         self.update = tf.function(update, jit_compile=jit_compile, autograph=False)
-        self._loss = tf.function(agent.loss, jit_compile=jit_compile, autograph=False)
+        self._loss = tf.function(agent.loss, autograph=False)
 
         def predict(batch, context, seed):
             return open_loop.predict(agent.world_model, batch, context, seed)
 
-        self._predict = tf.function(predict, jit_compile=jit_compile, autograph=False)
+        self._predict = tf.function(predict, autograph=False)
 
     @property
     def updates(self) -> int:
@@ -181,14 +181,15 @@ def make_learner(identity: dict, settings: Settings, strategy: tf.distribute.Str
     Raises:
       ConfigError: if a setting cannot be used.
     """
+    compiles = runtime.compiles(settings.jit_compile)
     with strategy.scope():
-        agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
+        agent = building.make_agent(identity, compiles)
     return Learner(
         agent,
         RunSeeds(identity["seed"]),
         settings.batch_size,
         settings.chunk_length,
-        bool(settings.jit_compile),
+        compiles and strategy.num_replicas_in_sync == 1,
         strategy,
     )
 

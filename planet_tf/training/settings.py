@@ -37,8 +37,8 @@ class Settings:
       replicas: GPUs of this machine that share the batch of every update; with TF_CONFIG set, the
         machines that it names share it too. See docs/scaling.md.
       device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
-      jit_compile: compiles updates and policies with XLA; None: policies alone, on a GPU, where
-        compiling an update takes a minute, for no gain that was measured.
+      jit_compile: compiles updates and policies with XLA; None: on a GPU, where the first update
+        then takes a minute. Updates that several replicas share are not compiled.
 
     Raises:
       ConfigError: if there would be nothing to learn.

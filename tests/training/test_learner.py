@@ -1,5 +1,6 @@
 """The learner: which chunks an update sees, what it reports, and when it stops."""
 
+import contextlib
 import os
 import signal
 import types
@@ -11,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from planet_tf import environments, errors
+from planet_tf.agents import building
 from planet_tf.experience import ReplayBuffer, UniformPolicy, run_episodes
 from planet_tf.seeds import RunSeeds
-from planet_tf.training import interrupts
+from planet_tf.training import Settings, interrupts, learner as learners
 from planet_tf.training.learner import Learner
 
 
@@ -101,3 +103,29 @@ def test_overshooting_must_fit_into_a_chunk(make_agent):
     with pytest.raises(errors.ConfigError) as error:
         Learner(agent, RunSeeds(0), batch_size=3, chunk_length=6, jit_compile=False)
     assert error.value.setting == "WorldModel.overshooting_distance"
+
+
+@pytest.mark.parametrize(
+    ("setting", "replicas", "policies", "updates"),
+    [
+        (None, 1, True, True),
+        (True, 1, True, True),
+        (False, 1, False, False),
+        (None, 2, True, False),
+    ],
+)
+def test_on_a_gpu_xla_compiles_what_one_device_computes(
+    monkeypatch, setting, replicas, policies, updates
+):
+    compiled = []
+
+    def make(agent, seeds, batch_size, chunk_length, jit_compile, strategy):
+        compiled.append(jit_compile)
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    monkeypatch.setattr(building, "make_agent", lambda _, jit: compiled.append(jit))
+    monkeypatch.setattr(learners, "Learner", make)
+    settings = Settings(task="dot_goal", jit_compile=setting)
+    strategy = types.SimpleNamespace(num_replicas_in_sync=replicas, scope=contextlib.nullcontext)
+    learners.make_learner({"seed": 0}, settings, strategy)
+    assert compiled == [policies, updates]

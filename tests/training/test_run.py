@@ -1,6 +1,5 @@
 """A run: what its acts leave, how it is resumed, and what ends it."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -14,10 +13,9 @@ import tensorflow as tf
 from dm_control.rl import control
 
 from planet_tf import config, errors
-from planet_tf.agents import building
 from planet_tf.environments import dot_goal
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import Settings, interrupts, learner as learners, run as runs
+from planet_tf.training import Settings, interrupts, run as runs
 
 
 def episodes(run, kind="train"):
@@ -382,27 +380,6 @@ def test_a_task_that_terminates_has_a_head_that_learns_where(quick, tmp_path, ca
     assert json.loads((tmp_path / "run.json").read_text())["terminates"]
     tags = {tag for line in helpers.scalars(tmp_path) for tag in line}
     assert {"train/continuation_loss", "test/continuation_loss"} <= tags
-
-
-@pytest.mark.parametrize(
-    ("setting", "policies", "updates"),
-    [(None, True, False), (True, True, True), (False, False, False)],
-)
-def test_on_a_gpu_xla_compiles_policies_alone_unless_set(
-    tmp_path, tiny, monkeypatch, setting, policies, updates
-):
-    compiled = []
-
-    def make_learner(agent, seeds, batch_size, chunk_length, jit_compile, strategy):
-        compiled.append(jit_compile)
-        raise errors.ConfigError("enough")
-
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
-    monkeypatch.setattr(building, "make_agent", lambda _, jit: compiled.append(jit))
-    monkeypatch.setattr(learners, "Learner", make_learner)
-    with pytest.raises(errors.ConfigError, match="enough"):
-        runs.Run(tmp_path / "run", dataclasses.replace(Settings(), jit_compile=setting))
-    assert compiled == [policies, updates]
 
 
 # Remote collectors.
