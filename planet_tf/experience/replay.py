@@ -170,10 +170,10 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         # about every second fit ran on one.
         options = tf.data.Options()
         options.autotune.enabled = False
-        dataset = dataset.with_options(options)
-        if runtime.has_gpu() and not machine:
+        dataset = dataset.with_options(options).prefetch(1)
+        if runtime.has_gpu() and not machine:  # the next batch is sampled while this one is copied
             return dataset.apply(tf.data.experimental.prefetch_to_device("/gpu:0", 2))
-        return dataset.prefetch(1)
+        return dataset
 
     def sample(
         self,
