@@ -251,7 +251,8 @@ def test_it_drives_an_environment_and_is_traced_once(agent):
     driver.run(env.reset(), policy.get_initial_state(1))
     actions = np.array([step.action for _, step, _ in transitions])
     assert actions.shape == (101, 2) and actions.dtype == np.float32  # one from LAST to FIRST
-    assert np.all(np.abs(actions) <= 1) and len(np.unique(actions, axis=0)) == 101
+    assert np.all(np.abs(actions) <= 1)
+    assert len(np.unique(actions, axis=0)) > 90  # those that noise takes to a corner are equal
     assert policy._policy_action_fn.experimental_get_tracing_count() == 1
 
 
