@@ -57,7 +57,7 @@ def strategy(settings: Settings, machines: int = 1) -> tf.distribute.Strategy:
         raise errors.ConfigError(
             f"train.jit_compile=True compiles updates for one device, but {total} replicas share "
             "them",
-            "train.jit_compile = None compiles their policies alone",
+            "train.jit_compile = None compiles the policies alone",
             "train.jit_compile",
         )
     if machines > 1:

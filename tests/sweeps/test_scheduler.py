@@ -77,7 +77,7 @@ def test_a_crashed_run_is_resumed_and_a_wrong_one_is_not(tmp_path):
     assert seen and all(address.split(":")[0].endswith("0100007F") for address in seen)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # starts Ray twice
 def test_ray_is_started_again_in_the_same_process():
     for cpus in (1, 2):
         with connection.connected(cpus=cpus) as ray:
