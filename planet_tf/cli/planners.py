@@ -53,8 +53,10 @@ def run(flags: argparse.Namespace) -> None:
     canvas.check_path(flags.out)
     path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
     asked = [points.parse(text) for text in flags.point]
-    found, subject = rows.read(out, dial.Row, "planners"), planners.subject(path, flags.checkpoint)
-    rows.check_same(out, found, policy=path, updates=subject.updates, seed=flags.seed)
+    found = rows.read(out, dial.Row, "planners")
+    rows.check_same(out, found, policy=path, seed=flags.seed)  # before a model is loaded
+    subject = planners.subject(path, flags.checkpoint)
+    rows.check_same(out, found, updates=subject.updates)
     asked = asked or planners.default_points(subject.horizon, subject.discrete)
     asked = [point._replace(bindings=(*flags.gin_bindings, *point.bindings)) for point in asked]
     for point in asked:
