@@ -148,7 +148,10 @@ class PlanetAgent(tf_agent.TFAgent):
             zip(gradients, variables, strict=True), skip_gradients_aggregation=True
         )
         self.train_step_counter.assign_add(1)
-        return info._replace(extra={**info.extra, "gradient_norm": norm})
+        clipped = tf.cast(norm > self._clip_norm, tf.float32)
+        return info._replace(
+            extra={**info.extra, "gradient_norm": norm, "gradient_clipped": clipped}
+        )
 
     def _loss(self, experience, weights=None, training=False):
         if weights is not None:

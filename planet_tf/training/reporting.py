@@ -84,6 +84,12 @@ class Report:
 
     def fitted(self, terms: Mapping[str, float], counters: Counters) -> None:
         """Logs the terms of a fit: train/..., test/..., time/updates_per_second."""
+        # The first gradients of a fresh model are long.
+        if self._fit and terms["train/gradient_clipped"] > 0.5:
+            self.once(
+                "warning: most gradients are longer than PlanetAgent.clip_norm: cut to one length, "
+                "rare chunks, such as those with a reward, teach little; raise it"
+            )
         self._fit = terms
         self._log.scalars(counters["updates"], dict(terms), **counters)
 

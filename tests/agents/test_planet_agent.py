@@ -118,6 +118,7 @@ def test_an_update_by_hand(tiny, another, batch):
     info = agent.train(batch)
     np.testing.assert_allclose(info.loss, loss, rtol=1e-6)
     np.testing.assert_allclose(info.extra["gradient_norm"], norm, rtol=1e-4)  # before clipping
+    assert info.extra["gradient_clipped"] == 1
     for variable, old, gradient in zip(variables, before, gradients, strict=True):
         g = gradient.numpy() * 2.0 / norm
         # Adam's first step; epsilon is outside the bias correction, sqrt(1 - 0.999).

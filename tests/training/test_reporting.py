@@ -100,3 +100,11 @@ def test_predictions_without_images_are_numbers_only(report, directory, tensorbo
     assert (line["open_loop/observation"], line["open_loop/reward"]) == (1.0, 2.0)
     report.close()
     assert not {tag for tag in tensorboard_tags(directory.root) if tag.startswith("heldout/")}
+
+
+def test_clipped_gradients_are_warned_of_once_after_the_first_fit(report, capsys):
+    def said(clipped):
+        report.fitted({"train/loss": 1.0, "train/gradient_clipped": clipped}, COUNTERS)
+        return capsys.readouterr().err.count("PlanetAgent.clip_norm")
+
+    assert [said(clipped) for clipped in (1.0, 0.5, 0.51, 0.6)] == [0, 0, 1, 0]

@@ -38,7 +38,7 @@ TERMS = {
     "posterior_entropy",
 }
 TAGS = {
-    *(f"train/{term}" for term in TERMS | {"gradient_norm"}),
+    *(f"train/{term}" for term in TERMS | {"gradient_norm", "gradient_clipped"}),
     *(f"test/{term}" for term in TERMS),
     "collect/return",
     "collect/length",
