@@ -6,7 +6,7 @@ import pathlib
 import gin
 import pytest
 
-from planet_tf import agents, config, errors, planning, training
+from planet_tf import agents, config, errors, models, planning, training
 from planet_tf.experience import ReplayBuffer
 
 PRESETS = sorted(
@@ -141,6 +141,15 @@ def test_a_task_chooses_the_cpu_presets_planner():
     assert dataclasses.asdict(planner) == {**small, **memory}
     config.parse(["walker.gin", "cpu.gin"])
     assert config.value_of(agents.PlanetPolicy, "planner") is None
+
+
+def test_a_task_chooses_the_shift_of_the_cpu_presets():
+    config.parse(["reacher.gin"])
+    assert config.value_of(models.WorldModel, "random_shift") == 0  # the paper's
+    config.parse(["cpu.gin", "cpu_64.gin"])
+    assert config.value_of(models.WorldModel, "random_shift") == 4
+    config.parse(["cup.gin", "cpu.gin", "cpu_64.gin"])
+    assert config.value_of(models.WorldModel, "random_shift") == 0
 
 
 def test_macro_without_a_value_is_named():

@@ -29,6 +29,27 @@ def _check_uint8(image: tf.Tensor) -> None:
         raise TypeError(f"image must be uint8 with values 0..255, got {image.dtype.name}")
 
 
+def shift(image: tf.Tensor, pixels: int, seed: tf.Tensor) -> tf.Tensor:
+    """Shifts chunks up or down and left or right at random, repeating border pixels.
+
+    The augmentation of DrQ (Kostrikov et al. 2021): a model then knows more places for what it sees
+    than its episodes show.
+
+    Args:
+      image: uint8 [B, L, H, W, C]; the L images of a chunk are shifted alike.
+      pixels: the largest shift; all whole numbers from -pixels to pixels are equally likely.
+      seed: int32 [2].
+    """
+    if not pixels:
+        return image
+    count, (height, width) = tf.shape(image)[0], image.shape[2:4]
+    by = tf.random.stateless_uniform([count, 2, 1], seed, -pixels, pixels + 1, tf.int32, "philox")
+    rows = tf.clip_by_value(tf.range(height) + by[:, 0], 0, height - 1)
+    columns = tf.clip_by_value(tf.range(width) + by[:, 1], 0, width - 1)
+    shifted = tf.gather(tf.gather(image, rows, axis=2, batch_dims=1), columns, axis=3, batch_dims=1)
+    return tf.ensure_shape(shifted, image.shape)
+
+
 def downscale(image: tf.Tensor, size: int) -> tf.Tensor:
     """Averages square blocks of pixels: uint8 [..., H, W, C] becomes uint8 [..., size, size, C].
 

@@ -44,6 +44,8 @@ class WorldModel(tf.Module):
       terminates: whether episodes may end with discount 0.
       image_size: side in pixels of the square image that the model reads and predicts; if it is
         smaller than H and W, images are averaged down to it first.
+      random_shift: each chunk's images are shifted at random by up to so many of their pixels in
+        training; 0: not; see `images.shift`.
       latent: 'rssm', 'ssm' or 'rnn'; see `planet_tf.models`.
       observation_scale: weight of -log p(observation) (release: 1).
       reward_scale: weight of -log p(reward) (release: 10).
@@ -76,6 +78,7 @@ class WorldModel(tf.Module):
         state_size: int = 0,
         terminates: bool = False,
         image_size: checks.Count = 64,
+        random_shift: checks.Natural = 0,
         latent: Literal["rssm", "ssm", "rnn"] = "rssm",
         observation_scale: checks.NonNegative = 1.0,
         reward_scale: checks.NonNegative = 10.0,
@@ -96,6 +99,7 @@ class WorldModel(tf.Module):
             raise errors.ConfigError("WorldModel: the environment shows neither image nor state")
         self.action_size, self.precision, self.image_size = action_size, precision, image_size
         self.reads = "image" if image_shape else "state"
+        self._shift = random_shift if image_shape else 0
         self.input_shape: tuple[int, ...] = (state_size,)
         if image_shape:
             self.input_shape = (image_size, image_size, image_shape[-1])
@@ -174,7 +178,8 @@ class WorldModel(tf.Module):
           The loss, a scalar, and a dict of scalars in nats; see `losses.negative_elbo`.
         """
         observation_seed, stoch_seed = seeds.split(seed, 2)
-        observation = self.preprocess_chunk(batch[self.reads], observation_seed)
+        observation = images.shift(batch[self.reads], self._shift, seeds.fold_in(seed, 2))
+        observation = self.preprocess_chunk(observation, observation_seed)
         hidden = self._hidden(batch["reward"], seeds.fold_in(seed, 1))
         observed = self.observe(observation, batch, stoch_seed, **hidden)
         feat = self.cell.features(observed.states)

@@ -90,3 +90,29 @@ def test_pictures_invert_it_to_within_the_bin(noise):
     back = pictures.to_uint8(preprocess(every, noise))
     assert back.dtype == np.uint8
     np.testing.assert_array_equal(back // 8, every // 8)
+
+
+def test_a_chunk_is_shifted_whole_and_its_border_repeated(variant):
+    random = np.random.RandomState(0)
+    image = random.randint(0, 256, [200, 2, 3, 4, 3]).astype(np.uint8)
+    seed = tf.constant([1, 2])
+    shifted = variant(lambda image: images.shift(image, 1, seed))(tf.constant(image)).numpy()
+    assert shifted.dtype == np.uint8
+    padded = np.pad(image, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)], "edge")
+    places = [(down, right) for down in range(3) for right in range(3)]
+    counts = [
+        sum(
+            np.array_equal(shifted[chunk], padded[chunk, :, down : down + 3, right : right + 4])
+            for chunk in range(200)
+        )
+        for down, right in places
+    ]
+    # Each chunk is at one of nine places, each place about equally often: 22 chunks, std 4.4.
+    assert sum(counts) == 200 and min(counts) > 8 and max(counts) < 40
+
+
+def test_shifts_are_decided_by_the_seed():
+    image = tf.reshape(tf.cast(tf.range(2 * 3 * 64), tf.uint8), [2, 3, 8, 8, 1])
+    first, again, other = (images.shift(image, 3, tf.constant([0, n])) for n in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)

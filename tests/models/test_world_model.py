@@ -7,7 +7,7 @@ import tensorflow as tf
 from helpers import normal
 
 from planet_tf import errors, seeds
-from planet_tf.models import WorldModel, networks, recurrence
+from planet_tf.models import WorldModel, images, networks, recurrence
 
 B, L, A, N = 2, 4, 2, 3
 S, D = 3, 5
@@ -201,6 +201,24 @@ def test_a_chunk_inside_an_episode_uses_its_own_first_action(batch, loss):
 def test_noise_comes_from_the_seed(batch, loss):
     one, same, other = (loss(batch, tf.constant([i, 0]))[0] for i in (5, 5, 6))
     assert one == same != other
+
+
+def test_images_are_shifted_in_the_loss_alone(model, batch):
+    shifting = make(random_shift=2)
+    moved = images.shift(batch["image"], 2, seeds.fold_in(SEED, 2))
+    assert np.any(moved != batch["image"])
+    expected, terms = model.loss({**batch, "image": moved}, SEED)
+    actual, shifted_terms = shifting.loss(batch, SEED)
+    np.testing.assert_array_equal(actual, expected)  # the shifted image is also the target
+    for key, term in terms.items():
+        np.testing.assert_array_equal(shifted_terms[key], term, err_msg=key)
+    for each in (model, shifting):
+        image = each.preprocess_chunk(batch["image"], SEED)
+        np.testing.assert_array_equal(image, model.preprocess_chunk(batch["image"], SEED))
+    # A state has no pixels.
+    seen = make(image_shape=None, state_size=N, random_shift=2)
+    still = make(image_shape=None, state_size=N)
+    np.testing.assert_array_equal(seen.loss(batch, SEED)[0], still.loss(batch, SEED)[0])
 
 
 def test_gradient_is_the_slope_of_the_loss(batch):
