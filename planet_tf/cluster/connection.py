@@ -37,7 +37,7 @@ def connected(
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to Ray's makers
     if address is None:
-        if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+        if sys.modules.get("ray") and os.environ.get("RAY_AUTH_MODE") != "token":
             raise errors.ConfigError(
                 "Ray was imported before its token authentication could be turned on",
                 "import ray after planet_tf has started it, or set RAY_AUTH_MODE=token",

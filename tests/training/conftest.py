@@ -44,7 +44,7 @@ class _Uniform(UniformPolicy):
 
 def _fit(self, replay, updates, progress):
     self.agent.train_step_counter.assign_add(updates)
-    return {"train/loss": 1.0, "time/updates_per_second": 2.0}
+    return {"train/loss": 1.0, "train/gradient_clipped": 0.0, "time/updates_per_second": 2.0}
 
 
 @pytest.fixture
