@@ -43,7 +43,9 @@ def shift(image: tf.Tensor, pixels: int, seed: tf.Tensor) -> tf.Tensor:
     if not pixels:
         return image
     count, (height, width) = tf.shape(image)[0], image.shape[2:4]
-    by = tf.random.stateless_uniform([count, 2, 1], seed, -pixels, pixels + 1, tf.int32, "philox")
+    by = tf.random.stateless_uniform(
+        [count, 2, 1], seed, -pixels, pixels + 1, tf.int32, alg="philox"
+    )
     rows = tf.clip_by_value(tf.range(height) + by[:, 0], 0, height - 1)
     columns = tf.clip_by_value(tf.range(width) + by[:, 1], 0, width - 1)
     shifted = tf.gather(tf.gather(image, rows, axis=2, batch_dims=1), columns, axis=3, batch_dims=1)

@@ -87,8 +87,8 @@ class Report:
         # The first gradients of a fresh model are long.
         if self._fit and terms["train/gradient_clipped"] > 0.5:
             self.once(
-                "warning: most gradients are longer than PlanetAgent.clip_norm: cut to one length, "
-                "rare chunks, such as those with a reward, teach little; raise it"
+                "warning: most gradients are longer than PlanetAgent.clip_norm and cut to it: all "
+                "updates are of one size; large weights of the likelihoods need a larger one"
             )
         self._fit = terms
         self._log.scalars(counters["updates"], dict(terms), **counters)
