@@ -44,8 +44,8 @@ class WorldModel(tf.Module):
       terminates: whether episodes may end with discount 0.
       image_size: side in pixels of the square image that the model reads and predicts; if it is
         smaller than H and W, images are averaged down to it first.
-      random_shift: each chunk's images are shifted at random by up to so many of their pixels in
-        training; 0: not; see `images.shift`.
+      random_shift: in the loss (also of held-out chunks) each chunk's images are shifted at random
+        by up to so many of their pixels; 0: not; see `images.shift`.
       latent: 'rssm', 'ssm' or 'rnn'; see `planet_tf.models`.
       observation_scale: weight of -log p(observation) (release: 1).
       reward_scale: weight of -log p(reward) (release: 10).
