@@ -252,9 +252,8 @@ def test_it_drives_an_environment_and_is_traced_once(agent):
     actions = np.array([step.action for _, step, _ in transitions])
     assert actions.shape == (101, 2) and actions.dtype == np.float32  # one from LAST to FIRST
     assert np.all(np.abs(actions) <= 1)
-    free = actions[
-        np.any(np.abs(actions) < 1, 1)
-    ]  # those that noise takes to a corner may be equal
+    # Those that noise takes to a corner may be equal.
+    free = actions[np.any(np.abs(actions) < 1, 1)]
     assert len(np.unique(free, axis=0)) == len(free) > 50
     assert policy._policy_action_fn.experimental_get_tracing_count() == 1
 
