@@ -56,8 +56,8 @@ bench: preflight  ## times update, decision, frame and batch against the machine
 	$(BIN)/planet-tf bench
 
 dial: preflight  ## measures return against milliseconds for many planners (POLICY=... for another policy)
-	mkdir -p results/planners
-	$(BIN)/planet-tf planners $(POLICY) --episodes=10 --out=results/planners/$(notdir $(patsubst %/policy,%,$(POLICY:/=))).png
+	mkdir -p runs/planners
+	$(BIN)/planet-tf planners $(POLICY) --episodes=10 --out=runs/planners/$(notdir $(patsubst %/policy,%,$(POLICY:/=))).png
 
 figures: $(INSTALLED)  ## redraws the figures of README and docs from the CSVs in results/
 	$(BIN)/planet-tf plot results/cartpole_swingup-cpu-seed*.csv --x=minutes --reference \

@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import tensorflow as tf
 from conftest import ROOT
 
 from planet_tf import training
+from planet_tf.seeds import RowSeeds
 from planet_tf.training import learner, run as runs
 
 SMALLER = """
@@ -49,7 +51,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     for name, block in files().items():
         (folder / name).write_text(block, encoding="utf-8")
-    (folder / "cpu.gin").write_text(SMALLER)
+    for size in ("cpu.gin", "cpu_state.gin"):
+        (folder / size).write_text(SMALLER)
     (folder / "debug.gin").symlink_to(ROOT / "gin" / "debug.gin")
     return folder
 
@@ -76,7 +79,7 @@ def briefly(monkeypatch):
 
 def test_every_file_of_the_docs_is_run_here():
     names = {"slider.py", "tank.py", "patches.py", "plan.py", "greedy.py", "robot.py"}
-    assert set(files()) == names | {"thermostat.py"}
+    assert set(files()) == names | {"thermostat.py", "effort.py", "look.py"}
 
 
 def test_dm_control_task_and_its_policy_on_a_robot(run_here, python, folder, capsys):
@@ -90,16 +93,17 @@ def test_dm_control_task_and_its_policy_on_a_robot(run_here, python, folder, cap
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.fullmatch(r"stopped\n25 steps, \d+ late\n", done.stdout)
 
-    # docs/policies.md, with the same policy.
-    (folder / "runs" / "cartpole_swingup-cpu").symlink_to(folder / "runs" / "slider")
+    # docs/policies.md, with a policy whose planner has memory.
+    (folder / "runs" / "cartpole_swingup-cpu").symlink_to(ROOT / "results/policies/finger_spin")
     (block,) = blocks("docs/policies.md")
     scope = {}
     exec(block, scope)
     image = np.zeros([64, 64, 3], np.uint8)
     actions = [scope["act"](image, first) for first in (True, False)]
     for action in actions:
-        assert action.shape == (1,) and np.all(np.abs(action) <= 1)
-    assert actions[0] != actions[1]
+        assert action.shape == (2,) and np.all(np.abs(action) <= 1)
+    assert np.any(actions[0] != actions[1])
+    assert "planner/mean" in scope["state"]
 
 
 def test_gymnasium_task(run_here, folder, briefly):
@@ -144,6 +148,20 @@ def test_planner_alone(run_here):
 def test_custom_planner(run_here, folder, briefly):
     run_here("greedy.py")
     assert briefly[-1].get_initial_state(2)["planner"]["rest"].shape == (2, 8, 2)
+
+
+def test_custom_objective_and_predictions(run_here, folder, briefly, capsys):
+    run_here("effort.py")
+    model = types.SimpleNamespace(
+        cell=types.SimpleNamespace(stoch_size=2),
+        imagined_return=lambda state, action, noise: tf.ones(len(action)),
+    )
+    score = briefly[-1].objective.score_from(model, {"stoch": tf.zeros([1, 2])}, None)
+    candidates = tf.constant([[[[0.5], [1.0]], [[0.0], [0.0]]]])
+    scores = score(candidates, RowSeeds(tf.constant([[0, 1]])))
+    np.testing.assert_allclose(scores, [[1 - 0.01 * (0.25 + 1.0), 1.0]], rtol=1e-6)
+    run_here("look.py")
+    assert re.search(r"1 step ahead \d\.\d{3}, 10 steps ahead \d", capsys.readouterr().out)
 
 
 def test_readme_block_loads_and_acts(monkeypatch):

@@ -1,4 +1,4 @@
-"""Times an update, a decision, a frame, a batch and the whole cycle, as ratios of one run."""
+"""Times an update, a decision, a frame, a batch and a cycle, relative to the matmul rate."""
 
 import argparse
 import dataclasses
@@ -32,13 +32,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=common.WholeNumber(1),
         nargs="+",
         metavar="COLLECTORS",
-        help="measures remote collectors instead: such numbers of them in a simulated task, and "
-        "how many a run of the gin files could use",
+        help="measures remote collectors instead, once per number, in a simulated task, and how "
+        "many a run of the gin files could use",
     )
     parser.add_argument(
         "--step_seconds",
         type=common.amount,
-        help="with --cluster: of an env step of the simulated task, which has 50 per episode "
+        help="with --cluster: seconds per env step of the simulated task, which has 50 per episode "
         f"(default: {_STEP_SECONDS})",
     )
     common.add_json(parser)

@@ -29,8 +29,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--video",
         type=storage.expand,
         metavar="FILE",
-        help="writes the first episode as .mp4 or .gif; for a run with images next to what its "
-        "model reconstructs, and what it predicts after 5 frames from the actions alone",
+        help="writes the first episode as .mp4 or .gif; for a run on images beside the "
+        "reconstruction and the open-loop prediction from 5 frames",
     )
     common.add_video_size(parser)
 

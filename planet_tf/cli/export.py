@@ -1,4 +1,7 @@
-"""Exports a policy as a SavedModel: of any checkpoint of a run, with a planner of any size."""
+"""Exports a policy as a SavedModel, with a planner of any size.
+
+Training exports runs/NAME/policy by itself.
+"""
 
 import argparse
 
@@ -7,7 +10,7 @@ from planet_tf.cli import flags as common
 
 EXAMPLE = (
     "example: planet-tf export runs/cartpole_swingup-cpu robot/policy "
-    "--gin_bindings=CEM.candidates=50; training exports runs/NAME/policy by itself"
+    "--gin_bindings=CEM.candidates=50"
 )
 
 

@@ -1,6 +1,7 @@
 """Fits models with other settings to a run's episodes, and measures how far ahead they predict.
 
-It takes minutes where a run takes hours: a quick way to see what a task needs.
+It takes minutes where a run takes hours: a quick way to see what a task needs. The same command
+continues where it stopped.
 """
 
 import argparse
@@ -9,10 +10,7 @@ import sys
 from planet_tf import storage
 from planet_tf.cli import flags as common
 
-EXAMPLE = (
-    "example: planet-tf fit runs/reacher-cpu --point='WorldModel.free_nats = 1' --seeds=2; the "
-    "same command continues where it stopped"
-)
+EXAMPLE = "example: planet-tf fit runs/reacher-cpu --point='WorldModel.free_nats = 1' --seeds=2"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

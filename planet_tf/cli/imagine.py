@@ -1,4 +1,7 @@
-"""Shows what a run's model predicts: images, a video and errors of an open-loop prediction."""
+"""Shows what a run's model predicts: images, a video and errors of an open-loop prediction.
+
+The model sees the first frames of an episode; the rest is predicted from the actions alone.
+"""
 
 import argparse
 import pathlib
@@ -7,10 +10,7 @@ import sys
 from planet_tf import errors, storage
 from planet_tf.cli import flags as common
 
-EXAMPLE = (
-    "example: planet-tf imagine runs/cartpole_swingup-cpu --out=swingup; the model sees the first "
-    "frames of an episode, the rest is predicted from the actions alone"
-)
+EXAMPLE = "example: planet-tf imagine runs/cartpole_swingup-cpu --out=swingup"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

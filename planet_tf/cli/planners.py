@@ -1,4 +1,7 @@
-"""Measures return against milliseconds: one trained model with planners of many kinds and sizes."""
+"""Measures return against milliseconds: one trained model with planners of many kinds and sizes.
+
+The same command continues where it stopped.
+"""
 
 import argparse
 import os
@@ -7,10 +10,7 @@ import sys
 from planet_tf import storage
 from planet_tf.cli import flags as common
 
-EXAMPLE = (
-    "example: planet-tf planners runs/cartpole_swingup-cpu --episodes=10 --out=swingup.png; the "
-    "same command continues where it stopped"
-)
+EXAMPLE = "example: planet-tf planners runs/cartpole_swingup-cpu --episodes=10 --out=swingup.png"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,7 @@
-"""Draws learning curves of runs, or of CSVs in results/: one panel per task, bands over seeds."""
+"""Draws learning curves of runs, or of CSVs in results/: one panel per task, bands over seeds.
+
+A run's variant is its directory's name without -seedN.
+"""
 
 import argparse
 import pathlib
@@ -6,10 +9,7 @@ import pathlib
 from planet_tf import storage
 from planet_tf.analysis import aggregation, figures, published, tables
 
-EXAMPLE = (
-    "example: planet-tf plot runs/rssm-seed* runs/ssm-seed* --out=latent.png; a run's variant is "
-    "its directory's name without -seedN"
-)
+EXAMPLE = "example: planet-tf plot runs/rssm-seed* runs/ssm-seed* --out=latent.png"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table",
         action="store_true",
-        help="prints results and the paper's as a Markdown table; scores after 100k and 500k env "
-        "steps beside those of other agents",
+        help="prints results beside the paper's as a Markdown table; JSON scores after 100k or "
+        "500k env steps beside other agents'",
     )
     parser.add_argument("--x", choices=list(figures.X_LABELS), default="env_steps")
     parser.add_argument(

@@ -1,4 +1,7 @@
-"""Trains tasks x settings x seeds, as many runs at a time as there are CPUs and GPUs."""
+"""Trains tasks x settings x seeds, as many runs at a time as there are CPUs and GPUs.
+
+The same command resumes it.
+"""
 
 import argparse
 import sys
@@ -8,8 +11,7 @@ from planet_tf.cli import flags as common
 
 EXAMPLE = (
     "example: planet-tf sweep --task=cheetah.gin --task=walker.gin --gin_file=cpu.gin "
-    "--grid='PlanetAgent.learning_rate=[1e-3, 3e-3]' --seeds=0:3 --root_dir=runs/rates; the same "
-    "command resumes it"
+    "--grid='PlanetAgent.learning_rate=[1e-3, 3e-3]' --seeds=0:3 --root_dir=runs/rates"
 )
 
 

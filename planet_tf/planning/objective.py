@@ -15,6 +15,8 @@ from planet_tf.seeds import RowSeeds
 class ImaginedReturn:
     """Scores candidates by the undiscounted sum of the rewards that a model predicts for them.
 
+    Where tasks terminate, each is weighted by the probability that the episode is still running.
+
     Args:
       sample_per_candidate: whether every candidate starts from a posterior sample of its own (the
         paper's choice) instead of one sample that all share (the release's).
