@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import gin
 
@@ -41,7 +41,8 @@ def find(file: str | os.PathLike) -> pathlib.Path:
 def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> None:
     """Parses gin files in order, then bindings; later ones win.
 
-    A file's `include` is searched for in the file's folder and in the working directory.
+    A file's `include` is searched for in the file's folder, in the working directory and among the
+    presets.
 
     Args:
       files: paths, or names of presets such as 'cheetah.gin'.
@@ -55,7 +56,10 @@ def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> N
     for file in files:
         path = find(file)
         user_modules.name_main_module(path.read_text(encoding="utf-8", errors="replace"))
-        with _settings_from(f"--gin_file={file}"), gin_internals.includes_from(path.parent):
+        with (
+            _settings_from(f"--gin_file={file}"),
+            gin_internals.includes_from(path.parent, presets()),
+        ):
             gin.parse_config_file(os.fspath(path))
     for binding in bindings:
         with _settings_from(f"--gin_bindings={binding}"):
@@ -119,12 +123,29 @@ def in_use(also: Callable[[str], bool] = lambda owner: False) -> str:
       also: says of a configurable that is not in use, by its name, whether its settings are
         included, too.
     """
-    text = gin.operative_config_str()
-    used = {owner(name) for name in settings(text)}
-    for name, value in settings(gin.config_str()).items():
-        if owner(name) not in used and also(owner(name)):
+    bound = settings(gin.config_str())
+    text = _without_inherited_scopes(gin.operative_config_str(), bound)
+    written = settings(text)
+    used = {owner(name) for name in written}
+    for name, value in bound.items():
+        if name not in written and (owner(name) in used or also(owner(name))):
             text += f"{name} = {value}\n"
     return "".join(f"{line}\n" for line in user_modules.missing_imports(text)) + text
+
+
+def _without_inherited_scopes(text: str, bound: Mapping[str, str]) -> str:
+    """Names settings by the scope that they are bound in, or none, instead of the one of their use.
+
+    So `ICEM.candidates = 50` still reaches @memory/ICEM() where only memory/ICEM.std is bound.
+    """
+
+    def named(match: re.Match) -> str:
+        scope, setting = match[1], match[2]
+        while scope and f"{scope}/{setting}" not in bound:
+            scope = scope.rpartition("/")[0]
+        return f"{scope}/{setting} =" if scope else f"{setting} ="
+
+    return re.sub(r"(?m)^([\w./]+)/([\w.]+) *=", named, text)
 
 
 def differences(before: str, now: str) -> dict[str, str]:

@@ -40,11 +40,12 @@ def macros_without_value() -> list[str]:
 
 
 @contextlib.contextmanager
-def includes_from(folder: pathlib.Path) -> Iterator[None]:
-    """Makes gin look for included files in a folder first; its own search path only grows."""
+def includes_from(first: pathlib.Path, last: pathlib.Path) -> Iterator[None]:
+    """Makes gin look for included files in these folders too; its own search path only grows."""
     prefixes = gin.config._LOCATION_PREFIXES
-    prefixes.insert(0, os.fspath(folder))
+    before = list(prefixes)
+    prefixes[:] = [os.fspath(first), *before, os.fspath(last)]
     try:
         yield
     finally:
-        prefixes.pop(0)
+        prefixes[:] = before

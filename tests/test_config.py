@@ -60,6 +60,16 @@ def test_missing_file_is_named_with_the_nearest(tmp_path, monkeypatch, file, nea
     assert near in error.value.hint and bool(near) == bool(error.value.hint)
 
 
+def test_a_file_anywhere_may_include_a_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = list(gin.config._LOCATION_PREFIXES)
+    config.parse(
+        [write(tmp_path / "a" / "task.gin", "include 'planet.gin'\nCPU_HORIZON = 15"), "cpu.gin"]
+    )
+    assert planning.CEM().horizon == 15 and planning.CEM().candidates == 100
+    assert before == gin.config._LOCATION_PREFIXES
+
+
 def test_include_is_searched_for_next_to_its_file(tmp_path, monkeypatch):
     write(tmp_path / "a" / "base.gin", "CEM.horizon = 7")
     top = write(tmp_path / "a" / "top.gin", "include 'base.gin'\nCEM.elites = 8")
@@ -212,6 +222,21 @@ def test_settings_of_what_is_not_in_use_are_added_if_asked_for():
     gin.clear_config()
     gin.parse_config(text)
     assert gin.get_configurable("MPPI")().candidates == 7
+
+
+def test_settings_in_use_have_the_scope_that_they_are_bound_in():
+    config.parse(["finger.gin", "cpu.gin"], ["ICEM.std = 0.7", "ICEM.candidates = 30"])
+    config.value_of(agents.PlanetPolicy, "planner")  # makes @memory/ICEM()
+    text = config.in_use()
+    found = config.settings(text)
+    assert found["memory/ICEM.std"] == "1.0" and found["ICEM.std"] == "0.7"
+    assert found["ICEM.candidates"] == "30" and found["ICEM.keep"] == "0.3"  # the latter: a default
+    assert "memory/ICEM.candidates" not in found
+    gin.clear_config()
+    config.parse([], [text, "PlanetPolicy.planner = @memory/ICEM()", "ICEM.candidates = 50"])
+    planner = config.value_of(agents.PlanetPolicy, "planner")
+    assert (planner.candidates, planner.std, planner.horizon) == (50, 1.0, 12)
+    assert config.settings(config.in_use()) == found | {"ICEM.candidates": "50"}
 
 
 def test_setting_has_an_owner():

@@ -22,6 +22,11 @@ def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPy
       ConfigError: if the directory holds none.
     """
     path = storage.tensorflow_path(directory)
+    if not is_policy(path) and (path / "config.gin").is_file():
+        raise errors.ConfigError(
+            f"{path} is a run, not an exported policy",
+            f"load {path / 'policy'}, or write one with planet-tf export",
+        )
     if not is_policy(path) or not (path / "policy_specs.pbtxt").is_file():
         raise errors.ConfigError(
             f"{path} holds neither a run (config.gin) nor an exported policy (saved_model.pb)"

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import gin
+import numpy as np
 from tf_agents.policies import py_policy
+from tf_agents.specs import array_spec
 
 from planet_tf import action_specs, config, environments, errors, runtime, storage
 from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy, building
@@ -44,6 +46,20 @@ def _refuse_bindings_of_training(bindings: Sequence[str], used: Collection[str])
                 f"{setting} has no effect on a run that is already trained",
                 f"of train only {', '.join(used)} can differ",
                 setting,
+            )
+
+
+def _refuse_shadowed(bindings: Sequence[str]) -> None:
+    """Raises ConfigError for settings that those of the planner's own scope win over."""
+    found = config.settings(gin.config_str())
+    planner = found.get("PlanetPolicy.planner", "")
+    scope, _, kind = planner.removeprefix("@").removesuffix("()").rpartition("/")
+    for name in config.settings("\n".join(bindings)):
+        if scope and name.startswith(f"{kind}.") and f"{scope}/{name}" in found:
+            raise errors.ConfigError(
+                f"{name} has no effect: the planner is {planner}, and has a value of its own",
+                f"set {scope}/{name}",
+                name,
             )
 
 
@@ -126,6 +142,7 @@ def parse(
     _refuse_bindings_of_training(bindings, used)
     gin.clear_config()
     config.parse([root / "config.gin"], bindings)
+    _refuse_shadowed(bindings)
     return identity
 
 
@@ -154,7 +171,8 @@ def load(
     """
     path = storage.tensorflow_path(path)
     if not (path / "config.gin").is_file() or (exported.is_policy(path) and not bindings):
-        _refuse_for_policies(path, number, bindings)
+        if exported.is_policy(path):
+            _refuse_for_policies(path, number, bindings)
         policy, agent, changed = exported.load_policy(path), None, {}
         identity, updates = run_directory.read_identity(path), int(policy.get_train_step())
     else:
@@ -206,7 +224,7 @@ def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) 
         task,
         seed=RunSeeds(identity.get("seed", 0)).integer(Stream.ENVIRONMENT),
         observations=tuple(policy.time_step_spec.observation),
-        **{**environments.accepted(task, tasks.get(task, {})), **changed},
+        **{**tasks.get(task, {}), **changed},
     )
     # Only one of several tasks may have fewer actions than the policy.
     chooses = not policy.action_spec.shape  # an exported policy's choice is an index
@@ -214,8 +232,8 @@ def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) 
 
     def make():
         env = load_task()
-        if chooses and action_specs.is_discrete(env.action_spec()):
-            return wrap(actions.indexed(env))
+        if action_specs.is_discrete(env.action_spec()):
+            return wrap(actions.IndexedActions(env) if chooses else env)
         return wrap(env if size is None else actions.pad(env, size))
 
     return make
@@ -224,8 +242,8 @@ def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) 
 def _check_fits(policy, env, path: pathlib.Path) -> None:
     """Raises ConfigError if an environment's observations or actions are not the policy's."""
     wanted, given = (
-        {key: tuple(spec.shape) for key, spec in {**observation, "action": action}.items()}
-        for observation, action in (
+        {**{key: tuple(spec.shape) for key, spec in seen.items()}, "action": _described(action)}
+        for seen, action in (
             (policy.time_step_spec.observation, policy.action_spec),
             (env.observation_spec(), env.action_spec()),
         )
@@ -237,6 +255,15 @@ def _check_fits(policy, env, path: pathlib.Path) -> None:
             "name a task that fits with --task",
             "--task",
         )
+
+
+def _described(action) -> str:
+    """Describes the spec of an action: '(3,) in [-1, 1]', or 'one of 3' for a choice."""
+    action = array_spec.BoundedArraySpec.from_spec(action)
+    low, high = np.min(action.minimum), np.max(action.maximum)
+    if not action_specs.is_discrete(action):
+        return f"{tuple(action.shape)} in [{low:g}, {high:g}]"
+    return f"one of {action.shape[0] if action.shape else high + 1}"  # one-hot, or an index
 
 
 def _report_differences(path: pathlib.Path, tasks: dict, task: str, env) -> None:

@@ -2,18 +2,23 @@
 
 import json
 import shutil
+import sys
+import types
 
 import gin
+import gymnasium
 import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
+from tf_agents.specs import array_spec
 
-from planet_tf import errors, training
+from planet_tf import action_specs, agents, config, errors, training
 from planet_tf.agents import building
 from planet_tf.environments import rendering
 from planet_tf.experience import run_episodes
-from planet_tf.training import exported
+from planet_tf.training import exported, loading
 
 
 @pytest.fixture
@@ -127,8 +132,19 @@ def test_what_is_no_run_is_refused(run, policy, tmp_path):
     for path in (tmp_path / "nothing", policy()):
         with pytest.raises(errors.ConfigError, match=path.name):
             training.load_agent(path)
-    with pytest.raises(errors.ConfigError, match="run"):
+
+
+@pytest.mark.parametrize("arguments", [{}, {"bindings": ["CEM.clip = False"]}, {"number": 3}])
+def test_a_mistyped_path_is_named(tmp_path, arguments):
+    with pytest.raises(errors.ConfigError, match="typo holds neither a run"):
+        training.load(tmp_path / "typo", **arguments)
+
+
+def test_a_run_is_told_from_its_policy(run):
+    with pytest.raises(errors.ConfigError) as error:
         training.load_policy(run)
+    assert error.value.message == f"{run} is a run, not an exported policy"
+    assert str(run / "policy") in error.value.hint
 
 
 def _without_settings(policy):
@@ -202,6 +218,47 @@ def test_another_task_must_fit(run, task):
     assert error.value.setting == "--task"
 
 
+def index(count):
+    """The action of an exported policy of choices."""
+    return array_spec.BoundedArraySpec((), np.int32, minimum=0, maximum=count - 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "said"),
+    [
+        (action_specs.vector(2), action_specs.vector(2, True), ("(2,) in [-1, 1]", "one of 2")),
+        (action_specs.vector(2, True), action_specs.vector(2), ("one of 2", "(2,) in [-1, 1]")),
+        (action_specs.vector(2, True), action_specs.vector(3, True), ("one of 2", "one of 3")),
+        (action_specs.vector(2), index(2), ("(2,) in [-1, 1]", "one of 2")),
+        (index(2), index(3), ("one of 2", "one of 3")),
+    ],
+)
+def test_actions_must_be_of_one_kind_and_number(tmp_path, given, wanted, said):
+    seen = {"state": array_spec.ArraySpec((4,), np.float32)}
+    env, policy = (
+        types.SimpleNamespace(
+            name="task",
+            action_spec=spec,
+            observation_spec=lambda: seen,
+            time_step_spec=types.SimpleNamespace(observation=seen),
+        )
+        for spec in (lambda: given, wanted)
+    )
+    with pytest.raises(errors.ConfigError) as error:
+        loading._check_fits(policy, env, tmp_path)
+    has, takes = ({"state": (4,), "action": action} for action in said)
+    assert f"it has {has}, the policy takes {takes}" in error.value.message
+    policy.action_spec = given
+    loading._check_fits(policy, env, tmp_path)
+
+
+def test_a_choice_is_not_padded(policy):
+    path = policy(task=["dot_goal", "cartpole_swingup"], action_repeat=[1, 8], camera=[None, 0])
+    for task, count in (("own_tasks:Lever", 1), ("own_tasks:Levers", 2)):
+        with pytest.raises(errors.ConfigError, match=rf"'one of {count}'.*'\(2,\) in "):
+            training.load(path, task)
+
+
 def test_another_task_that_fits_is_noted(run, capsys):
     loaded = training.load(run, "own_tasks:make")
     assert (loaded.collector.env.name, loaded.collector.env.action_repeat) == ("own_tasks:make", 5)
@@ -209,6 +266,16 @@ def test_another_task_that_fits_is_noted(run, capsys):
     assert "dot_goal" in said and "own_tasks:make" in said
     with pytest.raises(errors.ConfigError, match="'dot_goal'"):
         training.load(run, "dot_gaol")
+
+
+def test_a_binding_reaches_a_planner_in_a_scope_or_is_refused():
+    path = ROOT / "results" / "policies" / "finger_spin" / "policy"  # its planner: @memory/ICEM()
+    loading.parse(path, ["ICEM.candidates = 50"])
+    planner = config.value_of(agents.PlanetPolicy, "planner")
+    assert (planner.candidates, planner.elites, planner.std) == (50, 10, 1.0)
+    with pytest.raises(errors.ConfigError, match="no effect") as error:
+        loading.parse(path, ["ICEM.std = 0.5"])
+    assert (error.value.setting, error.value.hint) == ("ICEM.std", "set memory/ICEM.std")
 
 
 def test_a_binding_may_change_the_action_repeat(run, capsys):
@@ -222,6 +289,26 @@ def test_an_exported_policy_knows_what_it_was_trained_on(policy, capsys):
     for task in (None, "dot_goal"):
         assert training.load(path, task).collector.env.action_repeat == 5
     assert capsys.readouterr().err == ""
+
+
+class Film(gymnasium.Env):
+    """Shows what the toy's policy sees, and takes its actions."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (64, 64, 3), np.uint8)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+
+
+def make_film(seed, observations):
+    """A custom task's function that takes no action repeat."""
+    return gymnasium.wrappers.TimeLimit(Film(), 10)
+
+
+def test_an_exported_policy_knows_the_action_repeat_of_a_gymnasium_task(policy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "my_film", sys.modules[__name__])
+    path = policy(task="my_film:make_film", action_repeat=2)
+    for bindings in ((), ["CEM.clip = False"]):
+        env = training.load(path, bindings=bindings).collector.env
+        assert (env.action_repeat, env.max_steps) == (2, 5)
 
 
 def test_a_policy_of_several_tasks_needs_one(policy):
