@@ -5,6 +5,7 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 from tf_agents.trajectories import time_step as ts
 
+from planet_tf import action_specs
 from planet_tf.environments.base import TaskEnvironment
 from planet_tf.environments.dot_goal import DotGoal
 
@@ -25,6 +26,22 @@ def always_twice(seed, observations, action_repeat=2):
 
 def always_images(seed, observations):
     return DotGoal(seed)
+
+
+class Levers(DotGoal):
+    """The toy with a choice of two."""
+
+    count = 2
+
+    def __init__(self, seed=None, observations=("image",)):
+        super().__init__(seed, observations=observations)
+        self._action_spec = action_specs.vector(self.count, discrete=True)
+
+
+class Lever(Levers):
+    """The toy with no choice."""
+
+    count = 1
 
 
 class Grey(DotGoal):

@@ -7,13 +7,8 @@ from tf_agents.specs import array_spec
 from planet_tf import action_specs
 
 
-def indexed(env):
-    """Returns an environment that takes the indices of its choices, as an exported policy acts."""
-    return IndexedActions(env)
-
-
 class IndexedActions(wrappers.PyEnvironmentBaseWrapper):
-    """Takes int32 scalars, 0 to A - 1, instead of one-hot vectors of A components."""
+    """Takes int32 scalars, 0 to A - 1, as an exported policy acts, instead of one-hot vectors."""
 
     def __init__(self, env):
         super().__init__(env)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 GYMNASIUM = "gym:"
 """Begins the names of Gymnasium's registered environments, which are no custom tasks."""
 
+_OPTIONAL = ("action_repeat", "camera")  # a task's function need not take these
+
 
 def is_custom(name: str) -> bool:
     """Whether a name has the form 'module:function'."""
@@ -42,21 +44,11 @@ def function(name: str) -> Callable[..., Any]:
     return make
 
 
-def accepted(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns those settings that a custom task's function takes; for other tasks all of them."""
-    if not is_custom(name):
-        return settings
-    parameters = inspect.signature(function(name)).parameters.values()
-    if any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
-        return settings
-    names = [parameter.name for parameter in parameters]
-    return {key: value for key, value in settings.items() if key in names}
-
-
 def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnvironment":
     """Calls the function of a name 'module:function' and checks what it returns.
 
-    The function of a gymnasium.Env need not take the action repeat.
+    The function need not take the action repeat and the camera if its environment has those that
+    are asked for; a gymnasium.Env is given any action repeat here.
 
     Raises:
       ConfigError: if it cannot be called, or returns something else than what was asked for.
@@ -73,38 +65,36 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
             "load_environment.kwargs",
         )
     settings |= kwargs or {}
-    taken = settings
-    if "action_repeat" not in accepted(name, {"action_repeat": action_repeat}):
-        taken = {key: value for key, value in settings.items() if key != "action_repeat"}
-    env = _call(name, taken)
+    env = _call(name, settings)
     if gymnasium_env.is_environment(env):
         repeat = 1 if action_repeat is None else action_repeat
         env = gymnasium_env.GymnasiumEnvironment(env, name, repeat, observations, seed)
-    elif taken != settings:
-        _bind(name, settings)
     _check(name, env, settings)
     env.name = name
     return env
 
 
 def _call(name: str, settings: dict[str, Any]):
-    """Calls the function of a custom task."""
-    _bind(name, settings)
+    """Calls the function of a custom task, without the optional settings that it does not take."""
+    make = function(name)
+    signature = inspect.signature(make)
+    takes_all = any(each.kind == each.VAR_KEYWORD for each in signature.parameters.values())
+    taken = {
+        key: value
+        for key, value in settings.items()
+        if key not in _OPTIONAL or key in signature.parameters or takes_all
+    }
     try:
-        return function(name)(**settings)
-    except ValueError as error:
-        raise errors.ConfigError(f"environment {name!r}: {error}") from error
-
-
-def _bind(name: str, settings: dict[str, Any]) -> None:
-    """Raises ConfigError if a custom task's function cannot be called with these settings."""
-    try:
-        inspect.signature(function(name)).bind(**settings)
+        signature.bind(**taken)
     except TypeError as error:
-        call = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+        call = ", ".join(f"{key}={value!r}" for key, value in taken.items())
         raise errors.ConfigError(
             f"environment {name!r}: {error}; it is called as {name.partition(':')[2]}({call})"
         ) from error
+    try:
+        return make(**taken)
+    except ValueError as error:
+        raise errors.ConfigError(f"environment {name!r}: {error}") from error
 
 
 def _check(name: str, env, settings: dict[str, Any]) -> None:
@@ -124,5 +114,5 @@ def _check(name: str, env, settings: dict[str, Any]) -> None:
         raise errors.ConfigError(
             f"environment {name!r}: asked for {settings}, the function returned an environment "
             f"with {returned} that shows {observations}",
-            "pass on what the function is called with",
+            "the function must take them and pass them on",
         )

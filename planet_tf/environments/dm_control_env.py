@@ -38,10 +38,7 @@ def load_task(
 
     Raises:
       ConfigError: if the action repeat does not fit into an episode, or there is no such camera.
-      RenderingError: if images are to be observed and no rendering backend works.
     """
-    if "image" in observations:
-        rendering.choose()  # fail now, not at the first frame
     suite = rendering.import_suite()
     env = suite.load(domain, task, task_kwargs={"random": np.random.RandomState(seed)})
     return DmControlEnvironment(env, f"{domain}_{task}", action_repeat, observations, camera)

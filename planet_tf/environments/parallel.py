@@ -29,8 +29,8 @@ class ParallelEnvironment(py_environment.PyEnvironment):
     Row i of every array belongs to environment i; see TaskEnvironment for observations and actions.
     A row whose episode has ended starts its next one at the next step, independently of the others.
 
-    An error in one worker ends all; `restart` starts new ones. As everything that uses
-    multiprocessing's spawn, a script that makes these needs `if __name__ == "__main__":`.
+    An error in one worker ends all. As everything that uses multiprocessing's spawn, a script that
+    makes these needs `if __name__ == "__main__":`.
 
     Attributes:
       name, action_repeat, max_steps, camera, terminates: as TaskEnvironment's.
@@ -70,7 +70,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
         self.name, self._count, self._timeout = name, count, timeout
         # All are made with one seed: if a task draws its model at random, all rows have the same
         # model, which is also that of a single environment with this seed.
-        self._settings = {
+        settings = {
             "seed": seed,
             "action_repeat": action_repeat,
             "observations": tuple(observations),
@@ -79,7 +79,12 @@ class ParallelEnvironment(py_environment.PyEnvironment):
         }
         self._seeds: list[int | None] = [None] * count
         self._workers: list[_Worker] = []
-        self.restart()
+        with self._all_or_none():
+            for row in range(count):
+                self._workers.append(_Worker(row, name, settings))
+            made = [worker.receive(START_TIMEOUT) for worker in self._workers]
+        self.action_repeat, self.max_steps, self.camera, self.terminates, *specs = made[0]
+        self._observation_spec, self._action_spec = specs
         if seed is not None:
             self.seed(np.random.SeedSequence(seed).generate_state(count).tolist())
 
@@ -107,24 +112,8 @@ class ParallelEnvironment(py_environment.PyEnvironment):
             raise ValueError(f"{self.name}: {self._count} seeds are needed, got {len(seeds)}")
         self._seeds = [int(seed) for seed in seeds]
 
-    def restart(self) -> None:
-        """Kills all workers and starts new ones, which begin with a reset.
-
-        Raises:
-          ConfigError, RenderingError: see `environments.load`.
-          EnvironmentFailure: if a worker's process fails.
-        """
-        self._end(0.0)
-        self._current_time_step = None
-        with self._all_or_none():
-            for row in range(self._count):
-                self._workers.append(_Worker(row, self.name, self._settings))
-            made = [worker.receive(START_TIMEOUT) for worker in self._workers]
-        self.action_repeat, self.max_steps, self.camera, self.terminates, *specs = made[0]
-        self._observation_spec, self._action_spec = specs
-
     def close(self) -> None:
-        """Ends all processes; only `restart` can be called then."""
+        """Ends all processes; the environment cannot be used afterwards."""
         self._end(_END_TIMEOUT)
 
     def _reset(self) -> ts.TimeStep:
@@ -140,9 +129,7 @@ class ParallelEnvironment(py_environment.PyEnvironment):
     def _ask(self, act: str, arguments: Sequence | np.ndarray) -> ts.TimeStep:
         """Sends every worker its request before it waits for any, so that they work in parallel."""
         if not self._workers:
-            raise errors.EnvironmentFailure(
-                f"{self.name}: the environments have ended; call restart()"
-            )
+            raise errors.EnvironmentFailure(f"{self.name}: the environments have ended")
         with self._all_or_none():
             for worker, argument in zip(self._workers, arguments, strict=True):
                 worker.send(act, argument)

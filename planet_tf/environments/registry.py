@@ -98,10 +98,10 @@ def load(
     A name 'gym:ID', such as 'gym:Pendulum-v1', is one of Gymnasium's registered environments.
 
     A name 'module:function', such as 'robots.arm:make', is a custom task: the module is imported
-    and its function called as `function(seed=, observations=)`, with `action_repeat=`, `camera=`
-    and the `kwargs` too unless they are None; it has to return a TaskEnvironment or a
-    gymnasium.Env. Processes import the module again; what gin binds to the function does not reach
-    them, but the `kwargs` do.
+    and its function called as `function(seed=, observations=)`, with the `kwargs`, and with
+    `action_repeat=` and `camera=` if it takes them, unless they are None; it has to return a
+    TaskEnvironment or a gymnasium.Env. Processes import the module again; what gin binds to the
+    function does not reach them, but the `kwargs` do.
 
     Args:
       name: one of `names()`, any `domain_task` of dm_control's suite, 'gym:ID', or
@@ -127,8 +127,16 @@ def load(
     """
     check_name(name)
     _check_observations(observations)
+    if needs_rendering(name, observations):
+        from planet_tf.environments import rendering
+
+        rendering.choose()  # fail now, not at the first frame; once for all processes
     if processes is not None:
-        return _parallel(name, processes, seed, action_repeat, observations, camera, kwargs)
+        from planet_tf.environments import parallel
+
+        return parallel.ParallelEnvironment(
+            name, processes, seed, action_repeat, observations, camera, kwargs
+        )
     if custom.is_custom(name):
         return custom.load(name, seed, action_repeat, observations, camera, kwargs)
     if is_gymnasium(name):
@@ -191,23 +199,10 @@ def _check_observations(observations: Sequence[str]) -> None:
         )
 
 
-def _parallel(name, count, *settings) -> "ParallelEnvironment":
-    from planet_tf.environments import parallel, rendering
-
-    _, _, observations, *_ = settings
-    if needs_rendering(name, observations):
-        rendering.choose()  # once, for all processes
-    return parallel.ParallelEnvironment(name, count, *settings)
-
-
 def _registered(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnvironment":
     from planet_tf.environments import gymnasium_env
 
     _refuse_camera(name, camera)
-    if needs_rendering(name, observations):
-        from planet_tf.environments import rendering
-
-        rendering.choose()
     repeat = 1 if action_repeat is None else action_repeat
     return gymnasium_env.load_registered(name, seed, repeat, observations, kwargs or {})
 

@@ -54,12 +54,12 @@ class Collector:
             except errors.EnvironmentFailure as error:
                 cause = error
             self.failures += 1
-            self.report(
-                f"discarded the current episode: {cause.message} (failure {attempt} in a row); "
-                "starting it again in a new environment"
-            )
-            self._replace()
-            seeds = [seed.spawn(1)[0] for seed in seeds]
+            failed = f"discarded the current episode: {cause.message} (failure {attempt} in a row)"
+            if attempt < ATTEMPTS:
+                self.report(f"{failed}; starting it again in a new environment")
+                self._replace()
+                seeds = [seed.spawn(1)[0] for seed in seeds]
+        self.report(failed)
         raise errors.EnvironmentFailure(
             f"{ATTEMPTS} episodes in a row failed, the last one: {cause.message}"
         ) from cause

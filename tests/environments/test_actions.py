@@ -108,7 +108,7 @@ def test_a_choice_is_one_hot():
 
 def test_an_index_is_taken_too():
     inner = Levers()
-    env = actions.indexed(inner)
+    env = actions.IndexedActions(inner)
     spec = env.action_spec()
     assert (spec.shape, spec.dtype, spec.minimum, spec.maximum) == ((), np.int32, 0, 2)
     env.reset()

@@ -33,12 +33,13 @@ def test_the_function_is_called_with_what_is_asked_for():
         ("own_tasks:NUMBER", {}, ["'NUMBER'"]),
         ("own_tasks:", {}, ["'own_tasks:'"]),
         ("own_tasks:make_nothing", {}, ["None", "TaskEnvironment", "DmControlEnvironment"]),
-        ("own_tasks:make_nothing", {"action_repeat": 2}, ["action_repeat=2", "make_nothing(seed="]),
+        ("own_tasks:make_nothing", {"kwargs": {"size": 2}}, ["size=2", "make_nothing(seed="]),
+        ("own_tasks:always_images", {"action_repeat": 2}, ["repeat': 2", "repeat': 1"]),
         ("own_tasks:always_twice", {"action_repeat": 3}, ["repeat': 3", "repeat': 2"]),
         ("own_tasks:always_images", {"observations": ("state",)}, ["('state',)", "('image',)"]),
         ("own_tasks:make", {"kwargs": {"seed": 1}}, ["kwargs holds seed", "train.seed"]),
         ("own_tasks:make", {"action_repeat": 51}, ["own_tasks:make", "51"]),
-        ("odd_tasks:rail", {"camera": 0}, ["camera=0"]),
+        ("odd_tasks:rail", {"camera": 1}, ["'camera': 1", "'camera': 0"]),
     ],
 )
 def test_a_function_that_does_not_fit_is_named(name, settings, expected, tmp_path, monkeypatch):
@@ -48,6 +49,13 @@ def test_a_function_that_does_not_fit_is_named(name, settings, expected, tmp_pat
         environments.load(name, **settings)
     for part in expected:
         assert part in str(error.value)
+
+
+def test_a_function_need_not_take_what_its_task_has_anyway():
+    env = environments.load("own_tasks:always_images", action_repeat=1)
+    assert (env.action_repeat, env.camera) == (1, None)
+    env = environments.load("odd_tasks:rail", action_repeat=2, camera=0)
+    assert (env.action_repeat, env.camera) == (2, 0)
 
 
 def test_names_are_checked_before_anything_is_made():

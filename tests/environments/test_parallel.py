@@ -94,7 +94,7 @@ def test_rows_start_again_on_their_own(dots):
 def test_wrong_seeds_and_actions_are_refused(dots):
     with pytest.raises(ValueError, match="2 seeds.*3"):
         dots.seed([1, 2, 3])
-    dots.reset()
+    assert dots.step(zeros(dots)).is_first().all()  # the first step is a reset
     for action in (np.zeros([3, 2]), np.zeros([2, 3]), np.zeros(2), np.float32(0)):
         with pytest.raises(ValueError, match=r"\(2, 2\)"):
             dots.step(action)
@@ -122,10 +122,8 @@ def test_an_error_keeps_its_kind_and_names_the_row(dots, seed, kind, cause):
     with pytest.raises(kind, match=f"environment 1 of own_tasks:Moody: .*{cause}"):
         for _ in range(4):
             dots.step(zeros(dots))
-    with pytest.raises(errors.EnvironmentFailure, match=r"restart\(\)"):
+    with pytest.raises(errors.EnvironmentFailure, match="have ended"):
         dots.reset()
-    dots.restart()
-    assert dots.step(zeros(dots)).is_first().all()  # the first step is a reset
 
 
 # Processes.
@@ -138,36 +136,34 @@ def test_ctrl_c_is_left_to_the_parent(poles):
     assert poles.step(zeros(poles)).is_mid().all()
 
 
-def test_a_restart_replaces_all_processes(poles):
-    poles.seed([1, 2])
-    before, running = poles.reset().observation["state"], pids(poles)
+def test_the_end_of_one_process_ends_all(poles):
+    poles.reset()
+    running = pids(poles)
     os.kill(running[1], signal.SIGKILL)
     with pytest.raises(errors.EnvironmentFailure, match="environment 1 of cartpole.*code -9"):
         poles.step(zeros(poles))
     assert_gone(running)
-    poles.restart()
-    poles.seed([1, 2])
-    np.testing.assert_array_equal(poles.reset().observation["state"], before)
 
 
-def test_no_process_is_left_after_close(poles):
-    running = pids(poles)
+def test_no_process_is_left_after_close():
+    env = environments.load("dot_goal", processes=1)
+    running = pids(env)
     os.kill(running[0], 0)
     for _ in range(2):
-        poles.close()
+        env.close()
         assert_gone(running)
-    with pytest.raises(errors.EnvironmentFailure, match=r"restart\(\)"):
-        poles.reset()
+    with pytest.raises(errors.EnvironmentFailure, match="have ended"):
+        env.reset()
 
 
 @pytest.mark.faults
-def test_no_answer_in_time_is_a_failure(poles, monkeypatch):
-    poles.restart()
-    poles.reset()
-    monkeypatch.setattr(poles, "_timeout", 0.5)
-    os.kill(pids(poles)[1], signal.SIGSTOP)
-    with pytest.raises(errors.EnvironmentFailure, match="environment 1 of cartpole.* 0.5 "):
-        poles.step(zeros(poles))
+def test_no_answer_in_time_is_a_failure(monkeypatch):
+    with environments.load("dot_goal", processes=2) as env:
+        env.reset()
+        monkeypatch.setattr(env, "_timeout", 0.5)
+        os.kill(pids(env)[1], signal.SIGSTOP)
+        with pytest.raises(errors.EnvironmentFailure, match="environment 1 of dot_goal.* 0.5 "):
+            env.step(zeros(env))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import gin
 import pytest
 
 from planet_tf import environments, errors
+from planet_tf.environments import rendering
 
 OBSERVATIONS = "load_environment.observations"
 
@@ -93,3 +94,19 @@ def test_an_action_repeat_is_a_whole_number(repeat):
 )
 def test_only_images_of_the_suite_need_rendering(name, observations, needs):
     assert environments.needs_rendering(name, observations) == needs
+
+
+@pytest.mark.parametrize(
+    ("name", "processes"), [("cheetah_run", None), ("cheetah_run", 2), ("gym:Hopper-v5", None)]
+)
+def test_a_missing_renderer_is_found_before_anything_is_made(name, processes, monkeypatch):
+    asked = []
+
+    def choose():
+        asked.append(1)
+        raise errors.RenderingError("no backend works")
+
+    monkeypatch.setattr(rendering, "choose", choose)
+    with pytest.raises(errors.RenderingError, match="^no backend works"):
+        environments.load(name, processes=processes)
+    assert asked == [1]

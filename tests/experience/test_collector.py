@@ -73,6 +73,8 @@ def test_three_failures_in_a_row_are_the_last():
         collect(collector, sequence(FAILS, FAILS, FAILS))
     assert isinstance(error.value.__cause__, errors.EnvironmentFailure)
     assert (collector.failures, len(source.said)) == (3, 3)
+    assert ["again" in line for line in source.said] == [True, True, False]
+    assert (len(source.made), source.closed) == (3, [0, 1])  # the last one is not replaced
     (found,) = collect(collector, sequence(FAILS, FAILS, FINE))  # two, in a new row of them
     assert (collector.failures, len(found["reward"])) == (5, 51)
 
