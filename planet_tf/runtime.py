@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 
 from planet_tf import errors, stack
 
@@ -28,14 +29,15 @@ def silence_libraries() -> None:
 def choose_device(device: str = "auto") -> None:
     """Makes TensorFlow use a GPU or none; call it before TensorFlow's first operation.
 
-    GPU memory is allocated as it is needed, which leaves some to the renderer.
+    GPU memory is allocated as it is needed, which leaves some to the renderer. Devices that
+    TensorFlow has already initialised stay as they are: 'cpu' then goes on with a GPU that is in
+    use, and a note on stderr says so.
 
     Args:
       device: 'cpu', 'gpu', or 'auto' for a GPU if there is one.
 
     Raises:
       ConfigError: if 'gpu' is asked for and TensorFlow finds none.
-      RuntimeError: if TensorFlow has already initialised its devices.
     """
     import tensorflow as tf
 
@@ -47,11 +49,17 @@ def choose_device(device: str = "auto") -> None:
             "the extra is installed (pip install -e '.[gpu]'), or use device 'auto'",
             "train.device",
         )
-    if device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
-        return
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        else:
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:  # its devices are initialised
+        used = "gpu" if has_gpu() else "cpu"
+        if device not in ("auto", used):
+            note = f"note: device {device!r} comes too late: TensorFlow already uses the {used}"
+            print(note, file=sys.stderr)
 
 
 def has_gpu() -> bool:

@@ -59,7 +59,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         cause = re.sub(r"{{.*?}} *", "", cause)
         raise errors.StorageError(
             f"cannot write {os.fspath(path)}: {cause}; what was written before is intact",
-            "free some space or restore the directory; the same command then resumes the run",
+            "free some space or restore the directory, then run the same command again",
         ) from error
 
 

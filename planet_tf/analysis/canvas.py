@@ -26,7 +26,8 @@ def one_panel(path: str | os.PathLike) -> Iterator[Any]:
     """Yields the axes of a figure, and writes it as PNG and SVG.
 
     Raises:
-      ConfigError: if matplotlib is missing, or the figure cannot be written.
+      ConfigError: if matplotlib or the directory is missing.
+      StorageError: if the figure cannot be written.
     """
     path = check_path(path)
     import matplotlib as mpl
@@ -57,13 +58,17 @@ def check_path(path: str | os.PathLike) -> pathlib.Path:
 
 
 def save(figure, path: pathlib.Path) -> list[pathlib.Path]:
-    """Writes a figure as PNG and SVG."""
+    """Writes a figure as PNG and SVG.
+
+    Raises:
+      ConfigError: if the directory is missing.
+      StorageError: if it cannot be written.
+    """
+    storage.check_parent(path)
     written = [path, path.with_suffix(".svg")]
-    try:
+    with storage.writing(path):
         figure.savefig(written[0], dpi=_DPI, metadata={"Software": None})
         figure.savefig(written[1], metadata={"Date": None})
-    except OSError as error:
-        raise errors.ConfigError(f"{path}: cannot be written ({error.strerror})") from error
     return written
 
 

@@ -1,6 +1,7 @@
 """Learning curves, and how they are read from a run's directory. Needs numpy alone."""
 
 import dataclasses
+import datetime
 import json
 import math
 import pathlib
@@ -24,9 +25,6 @@ COLUMNS = (
     "updates",
 )
 """Columns of a results CSV."""
-
-PAUSE_MINUTES = 30.0
-"""A longer gap in scalars.jsonl separates two sessions and is not counted."""
 
 NUMBERS = COLUMNS[3:]
 """The columns that hold numbers."""
@@ -75,8 +73,8 @@ def read_run(root: pathlib.Path) -> list[Curve]:
     task, seed = _identity(root)
     tasks = [task] if isinstance(task, str) else task
     several = tasks is task
-    lines = _lines(root / "scalars.jsonl")
-    minutes = minutes_without_pauses([line["time"] for line in lines])
+    lines = [line for line in _lines(root / "scalars.jsonl") if {"time", "episodes"} <= line.keys()]
+    minutes = minutes_without_pauses([line["time"] for line in lines], _starts(root))
     variant = re.sub(r"-seed\d+$", "", root.resolve().name)
     curves = []
     for name in tasks:
@@ -108,14 +106,27 @@ def read_run(root: pathlib.Path) -> list[Curve]:
     return curves
 
 
-def minutes_without_pauses(times: Sequence[float]) -> np.ndarray:
-    """Returns the minutes from the first of the times, in seconds, to each, without pauses.
+def minutes_without_pauses(times: Sequence[float], starts: Sequence[float]) -> np.ndarray:
+    """Returns the minutes from the first of the times to each, without pauses.
 
-    A step of more than `PAUSE_MINUTES`, or backwards (a clock that was set), counts as 0.
+    A step in which a process started counts from there; one backwards (a clock that was set)
+    counts as 0.
+
+    Args:
+      times: of what the run logged, in seconds.
+      starts: of the run's processes, in seconds.
     """
-    steps = np.diff(np.asarray(times, np.float64), prepend=times[:1]) / 60
-    steps[(steps > PAUSE_MINUTES) | (steps < 0)] = 0
-    return np.cumsum(steps)
+    ends, begun = np.asarray(times, np.float64), np.sort([-np.inf, *starts])
+    before = np.concatenate([ends[:1], ends[:-1]])
+    newest = begun[np.searchsorted(begun, ends, side="right") - 1]
+    return np.cumsum(np.maximum(ends - np.maximum(before, newest), 0)) / 60
+
+
+def _starts(root: pathlib.Path) -> list[float]:
+    """Returns when the processes of a run started, in seconds; see `training.provenance`."""
+    file = root / "processes.jsonl"
+    found = [line["started"] for line in _lines(file) if "started" in line] if file.exists() else []
+    return [datetime.datetime.fromisoformat(text).timestamp() for text in found]
 
 
 def _identity(root: pathlib.Path) -> tuple[str | list[str], int]:
@@ -128,14 +139,14 @@ def _identity(root: pathlib.Path) -> tuple[str | list[str], int]:
 
 
 def _lines(path: pathlib.Path) -> list[dict]:
-    """Returns the objects of scalars.jsonl, without truncated lines (left by a kill)."""
+    """Returns the objects of a file, one per line, without truncated lines (left by a kill)."""
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and "time" in line and "episodes" in line:
+        if isinstance(line, dict):
             lines.append(line)
     return lines
 

@@ -108,7 +108,8 @@ def draw(
       the files: a PNG and an SVG.
 
     Raises:
-      ConfigError: if matplotlib is missing, or the figure cannot be written.
+      ConfigError: if matplotlib or the directory is missing.
+      StorageError: if the figure cannot be written.
     """
     path = storage.expand(path)
     families: dict[str, list[Summary]] = {}

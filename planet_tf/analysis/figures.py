@@ -59,9 +59,11 @@ def draw(
       the files.
 
     Raises:
-      ConfigError: if the curves cannot be drawn, or matplotlib is missing.
+      ConfigError: if the curves cannot be drawn, or matplotlib or the directory is missing.
       StorageError: if the figure cannot be written.
     """
+    if not curves:
+        raise errors.ConfigError(f"{path}: nothing to draw", "name a run's directory or a CSV")
     path = canvas.check_path(path)
     import matplotlib as mpl
     from matplotlib import figure as mpl_figure, ticker
@@ -134,7 +136,7 @@ def draw_errors(
       the files.
 
     Raises:
-      ConfigError: if matplotlib is missing.
+      ConfigError: if matplotlib or the directory is missing.
       StorageError: if the figure cannot be written.
     """
     path = canvas.check_path(path)

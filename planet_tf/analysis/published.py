@@ -113,12 +113,19 @@ def table(scores: Iterable[Score]) -> str:
     ones), and the number of seeds.
 
     Raises:
-      ConfigError: if a score is of another task or budget.
+      ConfigError: if a score is of another task or budget, or two are of the same seed.
     """
-    budgets: dict[int, dict[str, dict[str, list[float]]]] = {}
+    budgets: dict[int, dict[str, dict[str, dict[int, float]]]] = {}
     for score in scores:
         rows = budgets.setdefault(_budget(score), {})
-        rows.setdefault(score.variant, {}).setdefault(score.task, []).append(score.mean)
+        seeds = rows.setdefault(score.variant, {}).setdefault(score.task, {})
+        if score.seed in seeds:
+            raise errors.ConfigError(
+                f"two scores are of seed {score.seed} of {score.variant} in {score.task} after "
+                f"about {_budget(score):,} env steps",
+                "name one of them",
+            )
+        seeds[score.seed] = score.mean
     return "\n\n".join(_one_table(budget, budgets[budget]) for budget in sorted(budgets))
 
 
@@ -134,11 +141,11 @@ def _budget(score: Score) -> int:
     )
 
 
-def _one_table(budget: int, ours: dict[str, dict[str, list[float]]]) -> str:
+def _one_table(budget: int, ours: dict[str, dict[str, dict[int, float]]]) -> str:
     names = " | ".join(task.replace("_", " ") for task in TASKS)
     lines = [f"| {budget:,} env steps | {names} |", "|---" * (len(TASKS) + 1) + "|"]
     for variant, found in ours.items():
-        cells = [_cell(found[task]) if task in found else "" for task in TASKS]
+        cells = [_cell([*found[task].values()]) if task in found else "" for task in TASKS]
         lines.append(f"| **{variant}** | {' | '.join(cells)} |")
     for method, values in SCORES[budget].items():
         cells = [f"{value[0]} ± {value[1]}" if value else "" for value in values]

@@ -1,6 +1,7 @@
 """Tables of results: learning curves as CSV files, and reading either form. Needs numpy alone."""
 
 import csv
+import io
 import math
 import os
 import pathlib
@@ -72,7 +73,9 @@ def write_csvs(curves: Iterable[Curve], directory: str | os.PathLike) -> list[pa
       the files.
 
     Raises:
-      ConfigError: if there is nothing to write, two files have one name, or they cannot be written.
+      ConfigError: if there is nothing to write, two files have one name, or there is a file where
+        the directory would be.
+      StorageError: if they cannot be written.
     """
     directory = storage.expand(directory)
     runs: dict[str, list[Curve]] = {}
@@ -89,26 +92,30 @@ def write_csvs(curves: Iterable[Curve], directory: str | os.PathLike) -> list[pa
                 f"{source} and {files[file]}: both would be {file}: rename one"
             )
         files[file] = source
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for file, source in files.items():
-            write_csv(runs[source], file)
-    except OSError as error:
-        raise errors.ConfigError(
-            f"--csv={directory}: cannot be written ({error.strerror})"
-        ) from error
+    with storage.writing(directory):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise errors.ConfigError(f"--csv={directory}: not a directory") from error
+    for file, source in files.items():
+        write_csv(runs[source], file)
     return list(files)
 
 
 def write_csv(curves: Iterable[Curve], path: str | os.PathLike) -> None:
-    """Writes curves as a results CSV with one row per evaluation."""
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for curve in curves:
-            for row in np.flatnonzero(np.isfinite(curve.columns["evaluation_return"])):
-                numbers = [_cell(column, curve.columns[column][row]) for column in NUMBERS]
-                writer.writerow([curve.task, curve.variant, curve.seed, *numbers])
+    """Writes curves as a results CSV with one row per evaluation.
+
+    Raises:
+      StorageError: if it cannot be written; `path` is as it was.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for curve in curves:
+        for row in np.flatnonzero(np.isfinite(curve.columns["evaluation_return"])):
+            numbers = [_cell(column, curve.columns[column][row]) for column in NUMBERS]
+            writer.writerow([curve.task, curve.variant, curve.seed, *numbers])
+    storage.write_text(path, text.getvalue())
 
 
 def _check_header(path: pathlib.Path, header: list[str]) -> None:

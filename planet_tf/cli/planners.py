@@ -54,7 +54,8 @@ def run(flags: argparse.Namespace) -> None:
     path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
     asked = [points.parse(text) for text in flags.point]
     found = rows.read(out, dial.Row, "planners")
-    rows.check_same(out, found, policy=path, seed=flags.seed)  # before a model is loaded
+    same = {"policy": path, "seed": flags.seed, **({"task": flags.task} if flags.task else {})}
+    rows.check_same(out, found, **same)  # before a model is loaded
     subject = planners.subject(path, flags.checkpoint)
     rows.check_same(out, found, updates=subject.updates)
     asked = asked or planners.default_points(subject.horizon, subject.discrete)

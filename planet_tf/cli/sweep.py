@@ -78,7 +78,7 @@ def run(flags: argparse.Namespace) -> int:
         cells.parse_seeds(flags.seeds),
     )
     root = storage.tensorflow_path(flags.root_dir)
-    episodes = cells.check(found)
+    episodes = cells.check(found, by_ray=not flags.dry_run)
     if flags.dry_run:
         for cell in found:
             print(cell.command(root))

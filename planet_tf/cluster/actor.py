@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import gin
 import numpy as np
 
 from planet_tf import config, environments, errors, runtime, seeds
@@ -54,7 +55,10 @@ class CollectorProcess:
         seed = seeds.RunSeeds(identity["seed"]).integer(seeds.Stream.ENVIRONMENT)
         self._failures: list[str] = []
         self._collector = Collector(lambda: environments.load(task, seed), self._failures.append)
-        self._agent = building.make_agent(identity, jit_compile=runtime.compiles(None))
+        # The run's setting; True may be meant for the learner's GPU alone.
+        refused = gin.get_bindings("planet_tf.train").get("jit_compile") is False
+        compiles = not refused and runtime.has_gpu()
+        self._agent = building.make_agent(identity, jit_compile=compiles)
         self._exploring, self._greedy = (
             traced(PlanetPyPolicy(policy), self._collector.env)
             for policy in (self._agent.collect_policy, self._agent.policy)

@@ -8,6 +8,7 @@ weights that are evaluated.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 from planet_tf import checks, config, errors, user_modules
 from planet_tf.cluster import actor, connection
 from planet_tf.cluster.actor import Collected, Weights
+from planet_tf.seeds import RunSeeds, Stream
 
 ATTEMPTS = 3
 """Failures in a row after which a collector is dropped."""
@@ -69,7 +71,6 @@ class Pool:
         self,
         count: int,
         identity: dict,
-        sequence: Callable[[int], np.random.SeedSequence],
         report: Callable[[str], None],
         check: Callable[[], None],
     ):
@@ -78,7 +79,6 @@ class Pool:
         Args:
           count: of collectors.
           identity: of the run; see `Run.identity`.
-          sequence: returns the seeds of episode number n.
           report: called with one line about each failure.
           check: called twice a second while waiting; raises to stop.
 
@@ -86,7 +86,7 @@ class Pool:
           ConfigError: if Ray cannot be reached, or a collector cannot be made.
         """
         self._where = RemoteCollectors()
-        self._identity, self._sequence = identity, sequence
+        self._identity, self._seeds = identity, RunSeeds(identity["seed"])
         self._report, self._check = report, check
         cpus = None if self._where.address else max(count * self._where.cpus, os.cpu_count() or 1)
         self._settings = config.in_use()
@@ -101,22 +101,14 @@ class Pool:
         self._begun = 0  # the number of the next episode to begin
         self._left = 0  # episodes that the replay still wants
         self._failures = dict.fromkeys(range(count), 0)
-        self._connection = connection.connected(self._where.address, cpus, modules)
-        self._ray = self._connection.__enter__()
-        try:
+        with contextlib.ExitStack() as parts:  # disconnects if a collector cannot be made
+            self._ray = parts.enter_context(
+                connection.connected(self._where.address, cpus, modules)
+            )
             if not self._where.address:
                 connection.check_resources(self._ray, 0, count * self._where.gpus)
-            for index in range(count):
-                self._start(index)
-            for answer in self._ray.get(list(self._working)):
-                _raise(answer)
-            self._working.clear()
-        except self._ray.exceptions.RayError as error:
-            self.close()
-            raise errors.EnvironmentFailure(f"a collector cannot be started: {error}") from error
-        except BaseException:
-            self.close()
-            raise
+            self._start_all(count)
+            self._connection = parts.pop_all()
 
     def take(self, weights: Weights, first: int, count: int, left: int) -> Iterator[Collected]:
         """Yields the next `count` episodes in the order in which they are finished.
@@ -170,7 +162,18 @@ class Pool:
 
     def close(self) -> None:
         """Ends the collectors, and Ray if it was started for them."""
-        self._connection.__exit__(None, None, None)
+        self._connection.close()
+
+    def _start_all(self, count: int) -> None:
+        """Starts the collectors, and waits until all have answered."""
+        try:
+            for index in range(count):
+                self._start(index)
+            for answer in self._ray.get(list(self._working)):
+                _raise(answer)
+        except self._ray.exceptions.RayError as error:
+            raise errors.EnvironmentFailure(f"a collector cannot be started: {error}") from error
+        self._working.clear()
 
     def _start(self, index: int) -> None:
         """Starts a collector; it works once it has answered."""
@@ -198,7 +201,7 @@ class Pool:
             if self._queue:
                 self._assign(index, self._queue.pop(0))
             elif ahead < min(self._left, len(self._collectors)):
-                self._assign(index, Job(self._sequence(self._begun)))
+                self._assign(index, Job(self._seeds.sequence(Stream.COLLECT, self._begun)))
                 self._begun += 1
 
     def _assign(self, index: int, job: Job) -> None:

@@ -15,7 +15,6 @@ from planet_tf.cluster.actor import Weights
 from planet_tf.cluster.collectors import Pool
 from planet_tf.environments import dot_goal
 from planet_tf.machine import benchmark, estimates
-from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import Settings, remote
 from planet_tf.training.run import Run
 from planet_tf.training.tasks import Tasks
@@ -141,12 +140,7 @@ def scaling(
 
 
 def _pool(count: int, identity: dict) -> Pool:
-    seeds = RunSeeds(identity["seed"])
-
-    def sequence(number: int) -> np.random.SeedSequence:
-        return seeds.sequence(Stream.COLLECT, number)
-
-    return Pool(count, identity, sequence, print, lambda: None)
+    return Pool(count, identity, print, lambda: None)
 
 
 def _scaling(count: int, identity: dict, weights: Weights) -> Scaling:

@@ -18,12 +18,12 @@ from planet_tf.experience.episode import Episode
 from planet_tf.machine.points import Point
 from planet_tf.models import WorldModel, open_loop
 from planet_tf.seeds import RunSeeds
-from planet_tf.training import loading
+from planet_tf.training import loading, run_directory
 from planet_tf.training.learner import Learner
 from planet_tf.training.settings import Settings
 
 HELD_OUT = 5
-"""One of so many episodes is predicted instead of fitted."""
+"""One of so many episodes of each task is predicted instead of fitted."""
 _WARM_UP = 20  # updates that are not timed
 
 
@@ -31,7 +31,7 @@ def check(root: str | os.PathLike, point: Point) -> None:
     """Makes a point's model, in seconds; raises ConfigError if its bindings cannot be used."""
     identity = _parse(root, point)
     with errors.as_config_errors():
-        Settings()
+        runtime.choose_device(Settings().device)
         building.make_agent(identity, jit_compile=False)
 
 
@@ -39,13 +39,17 @@ def episode_files(root: str | os.PathLike, count: int | None = None) -> list[pat
     """Returns the files of a run's first `count` training episodes; None: of all.
 
     Raises:
-      ConfigError: if it has not so many, or too few to hold some out.
+      ConfigError: if it has not so many, or they are too few to hold some of each task out.
     """
-    files = sorted((storage.tensorflow_path(root) / "episodes" / "train").glob("*.npz"))
-    wanted = max(count or 0, HELD_OUT)
+    path = storage.tensorflow_path(root)
+    files = sorted((path / "episodes" / "train").glob("*.npz"))[:count]
+    wanted = max(count or 0, HELD_OUT * len(_tasks(run_directory.read_identity(path))))
     if len(files) < wanted:
-        raise errors.ConfigError(f"{root} has {len(files)} episodes: a fit needs {wanted}")
-    return files[:count]
+        raise errors.ConfigError(
+            f"{root}: {len(files)} episodes, a fit needs {wanted}",
+            f"one of {HELD_OUT} of each task is predicted, the others are fitted",
+        )
+    return files
 
 
 def measure(
@@ -75,7 +79,8 @@ def measure(
         settings = Settings()
         runtime.choose_device(settings.device)
         agent = building.make_agent(identity, jit_compile=False)
-        fitted, heldout = _split(files, pathlib.Path(folder))
+        tasks = _tasks(identity)
+        fitted, heldout = _split(files, len(tasks), pathlib.Path(folder))
         replay = ReplayBuffer(agent.training_data_spec, fitted)
         unseen = _long_episodes(ReplayBuffer(agent.training_data_spec, heldout))
         learner = Learner(
@@ -91,10 +96,9 @@ def measure(
         start = time.perf_counter()
         learner.fit(replay, updates - warm_up, lambda done: progress(warm_up + done))
         speed = (updates - warm_up) / (time.perf_counter() - start)
-    task = identity["task"]
     return Row(
         os.fspath(root),
-        task if isinstance(task, str) else "+".join(task),
+        "+".join(tasks),
         len(files),
         updates,
         seed,
@@ -110,15 +114,25 @@ def _parse(root: str | os.PathLike, point: Point) -> dict:
     return loading.parse(storage.tensorflow_path(root), point.bindings, used)
 
 
+def _tasks(identity: dict) -> list[str]:
+    """Returns the names of a run's tasks."""
+    task = identity.get("task", "")
+    return [task] if isinstance(task, str) else task
+
+
 def _split(
-    files: Sequence[pathlib.Path], folder: pathlib.Path
+    files: Sequence[pathlib.Path], tasks: int, folder: pathlib.Path
 ) -> tuple[pathlib.Path, pathlib.Path]:
-    """Links episodes into two folders: those to fit, and the held-out ones."""
+    """Links episodes into two folders: those to fit, and the held-out ones.
+
+    Episodes come from the tasks in turn: of five rounds through them, one is held out.
+    """
     parts = folder / "fitted", folder / "heldout"
     for part in parts:
         part.mkdir()
     for number, file in enumerate(files):
-        (parts[number % HELD_OUT == HELD_OUT - 1] / file.name).symlink_to(file.absolute())
+        held_out = number // tasks % HELD_OUT == HELD_OUT - 1
+        (parts[held_out] / file.name).symlink_to(file.absolute())
     return parts
 
 

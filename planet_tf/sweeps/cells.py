@@ -68,7 +68,8 @@ def make(
     cells = []
     for task, chosen, seed in itertools.product(named, itertools.product(*choices), seeds):
         is_file = task.endswith(".gin")
-        parts = [pathlib.Path(file).stem for file in (task, *files)]
+        parts = [pathlib.Path(task).stem if is_file else task]
+        parts += [pathlib.Path(file).stem for file in files]
         parts += [f"{name.split('.')[-1]}={value}" for name, value in chosen]
         cells.append(
             Cell(
@@ -128,8 +129,12 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def check(cells: Sequence[Cell]) -> dict[str, int]:
+def check(cells: Sequence[Cell], by_ray: bool = True) -> dict[str, int]:
     """Parses the settings of all cells, before any is trained.
+
+    Args:
+      cells: the runs.
+      by_ray: whether each is to be trained in a process of Ray, which cannot start another Ray.
 
     Returns:
       the episodes of each cell's run, by its name.
@@ -145,6 +150,13 @@ def check(cells: Sequence[Cell]) -> dict[str, int]:
             with errors.as_config_errors():
                 settings = Settings()
             tasks.checked(settings.task)
+            if by_ray and settings.collectors:
+                raise errors.ConfigError(
+                    f"train.collectors ({settings.collectors}) must be 0 in a sweep: Ray runs it, "
+                    "and a run cannot start Ray again",
+                    "--dry_run prints the commands of the runs, which can",
+                    "train.collectors",
+                )
         except errors.ConfigError as error:
             message = f"{cell.name}: {error.message}"
             raise errors.ConfigError(message, error.hint, error.setting) from error

@@ -27,18 +27,21 @@ class Checkpoints:
         )
 
     def save(self, number: int) -> None:
-        """Saves all objects under an increasing number.
+        """Saves all objects under a number; checkpoints of higher numbers are deleted.
+
+        Numbers increase, but a run that lost its last episodes goes on from a lower one.
 
         Raises:
           StorageError: if it cannot be written; the previous ones are intact.
         """
         with storage.writing(self._manager.directory):
             self._manager.save(checkpoint_number=number)
-            self._remove_leftovers()
+            self._remove_leftovers(number)
 
-    def _remove_leftovers(self) -> None:
-        """Deletes unfinished checkpoints, and those missing in TensorFlow's list of them."""
-        kept = {pathlib.Path(path).name for path in self._newest_first()[: self._keep]}
+    def _remove_leftovers(self, last: int) -> None:
+        """Deletes all but the newest checkpoints up to a number, unfinished ones among them."""
+        paths = [path for path in self._newest_first() if _number(path) <= last]
+        kept = {pathlib.Path(path).name for path in paths[: self._keep]}
         for path in pathlib.Path(self._manager.directory).glob("ckpt-*"):
             if path.is_dir():
                 shutil.rmtree(path)

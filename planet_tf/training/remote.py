@@ -8,7 +8,6 @@ import numpy as np
 from planet_tf.cluster.actor import Weights
 from planet_tf.cluster.collectors import Pool
 from planet_tf.experience import Episode
-from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import interrupts
 from planet_tf.training.reporting import Counters
 from planet_tf.training.settings import Settings
@@ -16,7 +15,7 @@ from planet_tf.training.settings import Settings
 
 @contextlib.contextmanager
 def started(
-    settings: Settings, identity: dict, seeds: RunSeeds, report: Callable[[str], None]
+    settings: Settings, identity: dict, report: Callable[[str], None]
 ) -> Iterator["Remote | None"]:
     """Starts `train.collectors` collectors, and ends them; None if that is 0.
 
@@ -26,11 +25,7 @@ def started(
     if not settings.collectors:
         yield None
         return
-
-    def sequence(number: int):
-        return seeds.sequence(Stream.COLLECT, number)
-
-    pool = Pool(settings.collectors, identity, sequence, report, interrupts.check)
+    pool = Pool(settings.collectors, identity, report, interrupts.check)
     try:
         yield Remote(pool, settings.episodes)
     finally:

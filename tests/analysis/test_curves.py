@@ -1,5 +1,8 @@
 """Learning curves of runs, against values worked out by hand."""
 
+import datetime
+import json
+
 import numpy as np
 import pytest
 from helpers import write_run
@@ -13,19 +16,28 @@ def line(time, episodes, **tags):
     return {"time": time, "episodes": episodes, **counters, **tags}
 
 
+def write_processes(root, *starts):
+    """Writes when the processes of a run started, in seconds, as `provenance` does."""
+    texts = [datetime.datetime.fromtimestamp(s, datetime.timezone.utc).isoformat() for s in starts]
+    lines = [json.dumps({"started": text}) + "\n" for text in texts]
+    (root / "processes.jsonl").write_text("".join(lines) + '{"star')
+
+
 LINES = [
     line(1000.0, 1, **{"collect/return": 5.0}),
     line(1060.0, 2, **{"collect/return": 7.0}),
     line(1061.0, 2, **{"train/loss": 1.0}),
     line(1090.0, 2, **{"evaluation/return": 20.0, "evaluation/return_std": 2.5}),
-    line(5090.0, 3, **{"collect/return": 8.0}),  # resumed after a pause of 4000 s
+    line(5090.0, 3, **{"collect/return": 8.0}),  # after a pause
     line(5120.0, 4, **{"evaluation/return": 30.0, "evaluation/return_std": None}),
 ]
 
 
 def test_run_is_read(tmp_path):
     tail = '{"time": 5200, "episodes": 5, "eval'
-    (curve,) = curves.read_run(write_run(tmp_path / "tiny-seed12", LINES, tail, seed=3))
+    root = write_run(tmp_path / "tiny-seed12", LINES, tail, seed=3)
+    write_processes(root, 900, 5060)
+    (curve,) = curves.read_run(root)
     assert (curve.task, curve.variant, curve.seed) == ("dot_goal", "tiny", 3)
     nan = np.nan
     expected = {
@@ -35,21 +47,21 @@ def test_run_is_read(tmp_path):
         "evaluation_return": [nan, 20, nan, 30],
         "evaluation_return_std": [nan, 2.5, nan, nan],
         "collect_return": [5, 7, 8, nan],
-        "minutes": [0, 1.5, 1.5, 2],
+        "minutes": [0, 1.5, 2, 2.5],
     }
     assert curve.columns.keys() == expected.keys()
     for column, values in expected.items():
         np.testing.assert_allclose(curve.columns[column], values, err_msg=column)
-    np.testing.assert_allclose(curve.points("minutes"), [[1.5, 20], [2, 30]])
+    np.testing.assert_allclose(curve.points("minutes"), [[1.5, 20], [2.5, 30]])
     np.testing.assert_allclose(curve.points("episodes", "collect_return")[:, 0], [1, 2, 3])
 
 
 def test_an_evaluation_beside_the_training_is_a_point_of_its_own_episode(tmp_path):
-    late = line(5210.0, 2, **{"evaluation/return": 20.0})
-    lines = [*LINES[:2], line(5150.0, 3, **{"collect/return": 8.0}), late]
+    late = line(1210.0, 2, **{"evaluation/return": 20.0})
+    lines = [*LINES[:2], line(1150.0, 3, **{"collect/return": 8.0}), late]
     (curve,) = curves.read_run(write_run(tmp_path / "late", lines))
     np.testing.assert_array_equal(curve.points("episodes"), [[2, 20]])
-    assert list(curve.columns["minutes"]) == [0, 1, 1]  # increasing, as they are drawn
+    assert list(curve.columns["minutes"]) == [0, 1, 2.5]  # increasing, as they are drawn
 
 
 def test_truncated_line_in_the_middle_is_skipped(tmp_path):
@@ -62,10 +74,14 @@ def test_truncated_line_in_the_middle_is_skipped(tmp_path):
 
 
 def test_minutes_skip_pauses_and_steps_back():
-    times = [100, 160, 160 + 1800, 160 + 1800 + 1801, 3000, 3060]  # 1800 s are not yet a pause
-    minutes = curves.minutes_without_pauses(times)
-    np.testing.assert_allclose(minutes, [0, 1, 31, 31, 31, 32])
-    assert len(curves.minutes_without_pauses([])) == 0
+    hour = 3600
+    # An hour's work, an hour's pause with two starts, the clock set back, a start in between.
+    times = [100, 160, 160 + hour, 160 + 2 * hour, 10, 70, 130]
+    starts = [40, 130 + 2 * hour, 100 + 2 * hour]
+    minutes = curves.minutes_without_pauses(times, starts)
+    np.testing.assert_allclose(minutes, [0, 1, 61, 61.5, 61.5, 62, 63])
+    np.testing.assert_allclose(curves.minutes_without_pauses(times[:3], []), [0, 1, 61])
+    assert len(curves.minutes_without_pauses([], starts)) == 0
 
 
 def test_several_tasks_give_a_curve_each(tmp_path):

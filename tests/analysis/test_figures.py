@@ -146,6 +146,17 @@ def test_what_cannot_be_drawn_is_named(runs, tmp_path, monkeypatch, path, labels
         figures.draw(runs, path, labels=labels)
 
 
+def test_no_curve_is_nothing_to_draw(tmp_path):
+    with pytest.raises(errors.ConfigError, match=r"x\.png: nothing to draw"):
+        figures.draw([], tmp_path / "x.png")
+
+
+def test_a_full_disk_is_named(runs, tmp_path):
+    (tmp_path / "x.png").symlink_to("/dev/full")
+    with pytest.raises(errors.StorageError, match=r"x\.png: No space left on device"):
+        figures.draw(runs, tmp_path / "x.png")
+
+
 def test_missing_matplotlib_is_named(runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(errors.ConfigError, match="matplotlib") as error:

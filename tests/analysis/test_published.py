@@ -39,6 +39,13 @@ def test_seeds_are_averaged_beside_the_published_scores():
     assert all(line.count("|") == 8 for line in lines)
 
 
+def test_two_scores_of_one_seed_are_refused():
+    other = [score(seed=1), score(env_steps=500_000), score("walker_walk")]
+    published.table([score(), *other])
+    with pytest.raises(errors.ConfigError, match="seed 0 of cpu in cheetah_run after about 1"):
+        published.table([score(), *other, score(env_steps=101_000, mean=1.0)])
+
+
 def test_each_budget_has_a_table():
     found = published.table([score(env_steps=500_000), score(env_steps=101_000)])
     small, large = found.split("\n\n")

@@ -103,6 +103,16 @@ def test_csvs_that_cannot_be_written_are_named(tmp_path):
         tables.write_csvs([first], blocked)
 
 
+def test_a_full_disk_is_named_and_leaves_the_csv_as_it_was(tmp_path):
+    curves_of_run = tables.read(scored_run(tmp_path / "run", 0))
+    (file,) = tables.write_csvs(curves_of_run, tmp_path / "csv")
+    before = file.read_bytes()
+    (tmp_path / "csv" / "run.csv.tmp").symlink_to("/dev/full")
+    with pytest.raises(errors.StorageError, match=r"run\.csv: No space left on device"):
+        tables.write_csvs(curves_of_run, tmp_path / "csv")
+    assert file.read_bytes() == before
+
+
 def test_reading_and_drawing_import_no_tensorflow(python):
     code = "import sys, planet_tf.cli.plot; print('tensorflow' in sys.modules)"
     assert python("-c", code).stdout == "False\n"

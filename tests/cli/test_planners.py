@@ -56,6 +56,16 @@ def test_the_usual_points_fit_the_policys_horizon(toy_run):
         assert 50 <= agent.policy.planner.evaluations <= 1000
 
 
+def test_another_task_is_refused_before_a_model_is_loaded(command, tmp_path, monkeypatch):
+    row = dial.Row("run", "walker_walk", 6, 0, "CEM", "CEM", "", 12, 4, "float32", 0, 5.0, 2.0)
+    rows.append(tmp_path / "x.csv", row)
+    monkeypatch.setattr(planners, "subject", lambda *_: pytest.fail("loaded"))
+    flags = ["run", "--episodes=1", f"--out={tmp_path / 'x.png'}"]
+    status, out, err = command("planners", *flags, "--task=cheetah_run")
+    assert status == 2 and not out
+    assert "holds measurements of task walker_walk, not cheetah_run" in err
+
+
 @pytest.mark.parametrize(
     ("flags", "part"),
     [

@@ -103,5 +103,7 @@ def test_scores_are_laid_out_beside_the_published_ones(command, runs, tmp_path):
     status, out, _ = command("plot", path, "--table")
     assert status == 0 and out.startswith("| 100,000 env steps")
     assert "**202** (1 seed)" in out and "SAC+AE" in out and "| variant |" not in out
+    status, _, err = command("plot", path, "--table", "--out=x.png")
+    assert status == 2 and "x.png: nothing to draw" in err
     status, out, _ = command("plot", path, runs[0], "--table")
     assert status == 0 and "| variant |" in out and "**202** (1 seed)" in out

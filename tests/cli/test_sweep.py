@@ -35,6 +35,11 @@ def test_a_dry_run_prints_a_command_per_run(command, scheduled):
     ]
 
 
+def test_a_dry_run_may_have_collectors(command, scheduled):
+    status, out, err = command(*FLAGS, "--gin_bindings=train.collectors=2", "--dry_run")
+    assert (status, err) == (0, "") and "train.collectors=2" in out and not scheduled
+
+
 def test_flags_reach_the_scheduler_and_results_are_summarized(command, scheduled, tmp_path):
     flags = ["--seeds=3,5", "--cpus=2", "--gpus=0.5", "--retries=1", "--address=auto"]
     status, out, _ = command(*FLAGS, *flags, f"--root_dir={tmp_path}")
@@ -57,6 +62,7 @@ def test_flags_reach_the_scheduler_and_results_are_summarized(command, scheduled
         (["--seeds=x"], "--seeds"),
         (["--root_dir=runs/what?"], "what?"),
         (["--gin_bindings=train.episodes=1"], "train.seed_episodes"),
+        (["--gin_bindings=train.collectors=2"], "train.collectors"),
     ],
 )
 def test_wrong_flags_start_nothing(command, scheduled, flags, named):

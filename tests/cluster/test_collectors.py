@@ -11,10 +11,12 @@ import helpers
 import numpy as np
 import pytest
 
-from planet_tf import config, errors
+from planet_tf import config, errors, runtime
+from planet_tf.agents import building
 from planet_tf.cluster import actor, connection
 from planet_tf.cluster.actor import Collected, Weights
 from planet_tf.cluster.collectors import Pool
+from planet_tf.seeds import RunSeeds, Stream
 
 IDENTITY = {
     "seed": 0,
@@ -121,7 +123,7 @@ def ray(monkeypatch):
 @pytest.fixture
 def pool(ray):
     lines = []
-    made = Pool(2, IDENTITY, lambda n: np.random.SeedSequence(n), lines.append, lambda: None)
+    made = Pool(2, IDENTITY, lines.append, lambda: None)
     made.lines = lines
     return made
 
@@ -134,22 +136,33 @@ def evaluate(pool, updates, *seeds):
     pool.evaluate(Weights([], updates), [np.random.SeedSequence(seed) for seed in seeds])
 
 
+def number(sequence):
+    """Returns the number of an episode for the replay, or the seed of one that evaluates."""
+    entropy = sequence.entropy
+    return entropy[-1] if isinstance(entropy, list) else entropy
+
+
 def begun(ray):
-    return [answer.sequence.entropy for answer in ray.answers]
+    return [number(answer.sequence) for answer in ray.answers]
 
 
-def entropies(found):
-    return [each.episode.entropy for each in found]
+def numbers(found):
+    return [number(each.episode) for each in found]
+
+
+def test_episodes_have_the_seeds_of_the_run(ray, pool):
+    (found,) = take(pool, 0, 5, 1, 1)
+    assert found.episode.entropy == RunSeeds(0).sequence(Stream.COLLECT, 5).entropy
 
 
 def test_collectors_go_on_while_the_learner_learns(ray, pool):
     found = take(pool, 100, 5, 1, 4)
-    assert entropies(found) == [5] and found[0].updates == 100
+    assert numbers(found) == [5] and found[0].updates == 100
     # 6 and 7 were begun with the weights of then; 8 is begun now.
     assert begun(ray) == [5, 6, 7]
     found = take(pool, 200, 6, 2, 3)
-    assert entropies(found) == [6, 7] and [each.updates for each in found] == [100, 100]
-    assert entropies(take(pool, 300, 8, 1, 1)) == [8]
+    assert numbers(found) == [6, 7] and [each.updates for each in found] == [100, 100]
+    assert numbers(take(pool, 300, 8, 1, 1)) == [8]
     assert [answer.weights.updates for answer in ray.answers] == [100, 100, 100, 200]
     assert len(ray.answers) == 4  # none is begun that nobody wants
 
@@ -160,16 +173,13 @@ def test_an_evaluation_comes_first_and_has_its_own_weights(ray, pool):
     evaluate(pool, 100, 50, 51, 52)  # 1 and 2 have ended meanwhile
     assert begun(ray) == [0, 1, 2, 50, 51]
     assert pool.pop_evaluation(wait=False) == []
-    assert entropies(take(pool, 200, 1, 3, 99)) == [1, 2, 3]
+    assert numbers(take(pool, 200, 1, 3, 99)) == [1, 2, 3]
     assert begun(ray)[5:8] == [52, 3, 4]
     assert {answer.weights.updates for answer in ray.answers if not answer.explores} == {100}
-    assert [answer.sequence.entropy for answer in ray.answers if not answer.explores] == [
-        50,
-        51,
-        52,
-    ]
+    evaluated = [answer.sequence for answer in ray.answers if not answer.explores]
+    assert [each.entropy for each in evaluated] == [50, 51, 52]
     found = pool.pop_evaluation(wait=True)
-    assert entropies(found) == [50, 51, 52] and {each.updates for each in found} == {100}
+    assert numbers(found) == [50, 51, 52] and {each.updates for each in found} == {100}
     assert pool.pop_evaluation(wait=True) == []
 
 
@@ -188,7 +198,7 @@ def test_what_is_collected_during_an_evaluation_is_kept(ray, pool):
     evaluate(pool, 100, 50, 51, 52)
     pool.pop_evaluation(wait=True)
     assert len(pool._finished) + pool._jobs(explore=True) == 2  # no collector is further ahead
-    assert entropies(take(pool, 200, 1, 2, 99)) == [1, 2]
+    assert numbers(take(pool, 200, 1, 2, 99)) == [1, 2]
 
 
 def test_a_collector_that_is_dropped_in_an_evaluation_leaves_it_to_another(ray, pool):
@@ -197,7 +207,7 @@ def test_a_collector_that_is_dropped_in_an_evaluation_leaves_it_to_another(ray, 
     evaluate(pool, 100, 50, 51)
     found = pool.pop_evaluation(wait=True)
     assert "going on with 1 collectors" in pool.lines[0]
-    assert sorted((each.episode.entropy, each.episode.spawn_key) for each in found) == [
+    assert sorted((number(each.episode), each.episode.spawn_key) for each in found) == [
         (50, (1,)),
         (51, ()),
     ]
@@ -215,11 +225,11 @@ def test_an_evaluation_ends_if_all_collectors_are_lost(ray, pool):
 def test_a_collector_that_cannot_be_started_again_holds_up_nobody(ray, pool):
     ray.starts, ray.fails = False, [Lost()]
     found = take(pool, 100, 0, 3, 3)
-    assert [(each.episode.entropy, each.episode.spawn_key) for each in found] == [
+    assert [(number(each.episode), each.episode.spawn_key) for each in found] == [
         *[(1, ()), (0, (1,)), (2, ())]
     ]
     evaluate(pool, 100, 50, 51)
-    assert entropies(pool.pop_evaluation(wait=True)) == [50, 51]
+    assert numbers(pool.pop_evaluation(wait=True)) == [50, 51]
 
 
 def test_failures_of_an_environment_are_reported(ray, pool):
@@ -274,7 +284,7 @@ def test_no_two_episodes_have_the_same_seeds_when_a_collector_is_dropped(ray, po
     pool._failures[0], ray.fails = 2, [Lost()]  # of the first collector, which works on 0
     found = [each.episode for each in take(pool, 0, 0, 3, 100)]
     assert "going on with 1 collectors" in pool.lines[0]
-    assert [(each.entropy, each.spawn_key) for each in found] == [(1, ()), (0, (1,)), (2, ())]
+    assert [(number(each), each.spawn_key) for each in found] == [(1, ()), (0, (1,)), (2, ())]
 
 
 def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
@@ -287,7 +297,7 @@ def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
 
 def test_resources_are_asked_for(ray):
     gin.parse_config("RemoteCollectors.cpus = 3\nRemoteCollectors.gpus = 0.5")
-    Pool(1, IDENTITY, None, None, None)
+    Pool(1, IDENTITY, None, None)
     assert (ray.resources["num_cpus"], ray.resources["num_gpus"]) == (3, 0.5)
     assert ray.resources["runtime_env"]["env_vars"]["TF_NUM_INTRAOP_THREADS"] == "3"
 
@@ -295,7 +305,7 @@ def test_resources_are_asked_for(ray):
 def test_the_modules_of_a_custom_task_go_to_a_cluster(ray, root):
     importlib.import_module("own_tasks")
     gin.parse_config("RemoteCollectors.address = 'auto'")
-    Pool(1, {**IDENTITY, "task": "own_tasks:make"}, None, None, None)
+    Pool(1, {**IDENTITY, "task": "own_tasks:make"}, None, None)
     address, _, modules = ray.connected
     assert address == "auto" and modules == [str(root / "tests" / "own_tasks.py")]
 
@@ -305,7 +315,7 @@ def test_gpus_that_this_machine_lacks_are_named_instead_of_waited_for(ray):
     with pytest.raises(
         errors.ConfigError, match=r"1\.5 GPUs are asked for, and this machine has 1"
     ):
-        Pool(2, IDENTITY, None, None, None)
+        Pool(2, IDENTITY, None, None)
     assert ray.closed and not ray.started
     connection.check_resources(ray, 4, 1)
     with pytest.raises(errors.ConfigError, match="5 CPUs"):
@@ -330,6 +340,21 @@ def test_a_collector_acts_as_the_run_does(tiny, agent):
         helpers.assert_same(found.episode, expected)
     other = made.collect(Weights(values[:-1], 0), sequence, True)
     assert isinstance(other, errors.ConfigError) and "another model" in other.message
+
+
+@pytest.mark.parametrize(
+    ("gpu", "setting", "compiled"),
+    [(True, None, True), (True, True, True), (True, False, False), (False, True, False)],
+)
+def test_a_collector_is_compiled_on_a_gpu_unless_it_is_refused(
+    tiny, monkeypatch, gpu, setting, compiled
+):
+    made = []
+    monkeypatch.setattr(runtime, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(building, "make_agent", lambda _, jit_compile: made.append(jit_compile))
+    with pytest.raises(AttributeError):  # as there is no agent
+        actor.CollectorProcess(f"train.jit_compile = {setting}", IDENTITY, False)
+    assert made == [compiled]
 
 
 def test_a_collector_that_cannot_be_made_says_why(tiny):

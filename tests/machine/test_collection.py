@@ -69,7 +69,7 @@ def test_each_number_of_collectors_is_measured(monkeypatch):
     pools = []
 
     class FakePool:
-        def __init__(self, count, identity, sequence, report, check):
+        def __init__(self, count, identity, report, check):
             self.count, self.taken, self.closed = count, [], False
             assert identity["observations"] == {"state": [4]}
             pools.append(self)

@@ -1,11 +1,13 @@
 """Fits: which share of a variance counts as predicted, what is fitted, what is refused."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
-from planet_tf import environments, errors, training
+from planet_tf import environments, errors, runtime, training
+from planet_tf.agents import building
 from planet_tf.experience import Collector, ReplayBuffer, UniformPolicy
 from planet_tf.machine import fits, points
 
@@ -49,18 +51,50 @@ def test_nothing_is_explained_where_nothing_varies():
     assert np.isnan(sums.explained()).all()
 
 
-def test_one_of_five_episodes_is_held_out(tmp_path):
-    train = tmp_path / "run" / "episodes" / "train"
+def run_with(root, episodes, task):
+    """Writes a run's identity and empty files of episodes; returns their folder."""
+    train = root / "episodes" / "train"
     train.mkdir(parents=True)
-    for number in range(12):
+    (root / "run.json").write_text(json.dumps({"task": task}))
+    for number in range(episodes):
         (train / f"{number:06d}-9.npz").touch()
+    return train
+
+
+def test_one_of_five_episodes_is_held_out(tmp_path):
+    train = run_with(tmp_path / "run", 12, "dot_goal")
     assert len(fits.episode_files(tmp_path / "run")) == 12
     files = fits.episode_files(tmp_path / "run", 11)
     (tmp_path / "links").mkdir()
-    fitted, heldout = fits._split(files, tmp_path / "links")
+    fitted, heldout = fits._split(files, 1, tmp_path / "links")
     assert sorted(path.name for path in heldout.iterdir()) == ["000004-9.npz", "000009-9.npz"]
     assert len(list(fitted.iterdir())) == 9
     assert all(path.resolve().parent == train for path in fitted.iterdir())
+
+
+def test_one_of_five_episodes_of_each_task_is_held_out(tmp_path):
+    tasks = ["a", "b", "c", "d", "e"]
+    run_with(tmp_path / "run", 26, tasks)
+    files = fits.episode_files(tmp_path / "run")
+    (tmp_path / "links").mkdir()
+    _, heldout = fits._split(files, len(tasks), tmp_path / "links")
+    numbers = sorted(int(path.name.split("-")[0]) for path in heldout.iterdir())
+    assert numbers == [20, 21, 22, 23, 24]
+
+
+@pytest.mark.parametrize(("count", "found"), [(None, 14), (9, 9)])
+def test_several_tasks_need_five_episodes_each(tmp_path, count, found):
+    run_with(tmp_path, 14, ["a", "b", "c"])
+    with pytest.raises(errors.ConfigError, match=f"{found} episodes, a fit needs 15"):
+        fits.episode_files(tmp_path, count)
+
+
+def test_the_device_is_chosen_before_a_model_initialises_tensorflow(toy_run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(runtime, "choose_device", calls.append)
+    monkeypatch.setattr(building, "make_agent", lambda *_, **__: calls.append("agent"))
+    fits.check(toy_run, points.parse("train.device = 'gpu'"))
+    assert calls == ["gpu", "agent"]
 
 
 @pytest.mark.slow
@@ -88,5 +122,5 @@ def test_settings_without_effect_are_refused(toy_run, binding, part):
 
 @pytest.mark.parametrize(("count", "needed"), [(None, 5), (9, 9)])
 def test_too_few_episodes_are_refused(tmp_path, count, needed):
-    with pytest.raises(errors.ConfigError, match=f"has 0 episodes: a fit needs {needed}"):
+    with pytest.raises(errors.ConfigError, match=f": 0 episodes, a fit needs {needed}"):
         fits.episode_files(tmp_path, count)

@@ -48,6 +48,19 @@ def test_names_hold_no_character_that_a_path_may_not():
     assert cell.name == "dot_goal-debug-filters=_8_16_-seed0"
 
 
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("robots.arm:walk", "robots.arm_walk-debug-seed0"),
+        ("gym:ALE/Pong-v5", "gym_ALE_Pong-v5-debug-seed0"),
+        ("mine/robot.arm.gin", "robot.arm-debug-seed0"),
+    ],
+)
+def test_the_name_of_a_task_is_whole(task, name):
+    (cell,) = make([task])
+    assert cell.name == name
+
+
 @pytest.mark.parametrize("twice", [{"seeds": [1, 1]}, {"tasks": ["a/x.gin", "b/x.gin"]}])
 def test_two_runs_in_one_directory_are_refused(twice):
     with pytest.raises(errors.ConfigError, match="would share a directory"):
@@ -91,3 +104,11 @@ def test_settings_are_checked_before_anything_is_trained():
         with pytest.raises(errors.ConfigError) as error:
             cells.check([*good, *wrong])
         assert wrong[0].name in error.value.message and named in str(error.value)
+
+
+def test_collectors_are_refused_where_ray_trains():
+    found = make(bindings=["train.collectors = 2"])
+    with pytest.raises(errors.ConfigError, match=r"seed0: train.collectors \(2\)") as error:
+        cells.check(found)
+    assert error.value.setting == "train.collectors"
+    assert cells.check(found, by_ray=False) == {"dot_goal-debug-seed0": 4}

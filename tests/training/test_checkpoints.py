@@ -115,6 +115,23 @@ def test_the_newest_two_are_kept(tmp_path):
     assert error.value.setting == "--checkpoint"
 
 
+@pytest.mark.parametrize("listed", [True, False])  # in TensorFlow's own list
+def test_higher_numbers_give_way_to_the_one_that_was_saved_last(tmp_path, listed):
+    value = tf.Variable(0.0)
+    for number in (99, 100):
+        Checkpoints(tmp_path, value=value).save(number)
+    if not listed:
+        (tmp_path / "checkpoint").unlink()
+    again = Checkpoints(tmp_path, value=value)
+    again.save(91)
+    assert {name.split(".")[0] for name in helpers.names(tmp_path)} == {"checkpoint", "ckpt-91"}
+    assert again.restore() == 91
+    for number in (92, 93):
+        again.save(number)
+    kept = {name.split(".")[0] for name in helpers.names(tmp_path)}
+    assert kept == {"checkpoint", "ckpt-92", "ckpt-93"}
+
+
 def test_what_a_kill_left_is_removed_with_the_next_one(tmp_path):
     value = tf.Variable(0.0)
     saved = Checkpoints(tmp_path, value=value)
