@@ -73,6 +73,7 @@ class Stream(enum.IntEnum):
     HELDOUT = 4
     EVALUATION = 5
     ENVIRONMENT = 6
+    TEST = 7
 
 
 class RunSeeds:

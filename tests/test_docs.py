@@ -150,7 +150,7 @@ def test_custom_planner(run_here, folder, briefly):
     assert briefly[-1].get_initial_state(2)["planner"]["rest"].shape == (2, 8, 2)
 
 
-def test_custom_objective_and_predictions(run_here, folder, briefly, capsys):
+def test_custom_objective_and_predictions(run_here, folder, briefly, python):
     run_here("effort.py")
     model = types.SimpleNamespace(
         cell=types.SimpleNamespace(stoch_size=2),
@@ -160,8 +160,8 @@ def test_custom_objective_and_predictions(run_here, folder, briefly, capsys):
     candidates = tf.constant([[[[0.5], [1.0]], [[0.0], [0.0]]]])
     scores = score(candidates, RowSeeds(tf.constant([[0, 1]])))
     np.testing.assert_allclose(scores, [[1 - 0.01 * (0.25 + 1.0), 1.0]], rtol=1e-6)
-    run_here("look.py")
-    assert re.search(r"1 step ahead \d\.\d{3}, 10 steps ahead \d", capsys.readouterr().out)
+    done = python("look.py", cwd=folder)
+    assert re.match(r"reward error 1 step ahead \d\.\d{3}, 10 steps ahead \d", done.stdout), done
 
 
 def test_readme_block_loads_and_acts(monkeypatch):

@@ -107,6 +107,7 @@ def test_errors_of_python_and_tensorflow_read_alike(error):
     assert "runs/x: " in message and "Read-only file system;" in message
     assert "{{" not in message and "\n" not in message
     assert caught.value.__cause__ is error
+    assert caught.value.hint.endswith("then run the same command again")
 
 
 def test_other_errors_pass():

@@ -27,12 +27,6 @@ class GaussianNoise:
     final_std: checks.NonNegative | None = None
     updates: checks.Count = 100_000
 
-    def at(self, updates: int) -> "GaussianNoise":
-        """Returns constant noise, as it is after a number of updates."""
-        std = float(self.std_at(tf.constant(updates)))
-        # All fields are given: gin would fill in the schedule again.
-        return dataclasses.replace(self, std=std, final_std=None)
-
     def std_at(self, updates: tf.Tensor) -> tf.Tensor | float:
         """Returns the standard deviation after a number of updates."""
         return _scheduled(self.std, self.final_std, self.updates, updates)
@@ -59,11 +53,6 @@ class EpsilonGreedy:
     epsilon: checks.Fraction = 0.3
     final_epsilon: checks.Fraction | None = None
     updates: checks.Count = 100_000
-
-    def at(self, updates: int) -> "EpsilonGreedy":
-        """Returns a constant probability, as it is after a number of updates."""
-        epsilon = float(self.epsilon_at(tf.constant(updates)))
-        return dataclasses.replace(self, epsilon=epsilon, final_epsilon=None)
 
     def epsilon_at(self, updates: tf.Tensor) -> tf.Tensor | float:
         """Returns the probability after a number of updates."""

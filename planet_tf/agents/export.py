@@ -153,8 +153,8 @@ def _exportable(policy: PlanetPolicy, jit_compile: bool) -> tf_policy.TFPolicy:
         policy.world_model,
         policy.planner,
         policy.objective,
-        policy.exploration and policy.exploration.at(int(policy.updates)),
-        updates=policy.updates,
+        policy.exploration,
+        updates=tf.constant(int(policy.updates)),  # its schedule stands still
         jit_compile=jit_compile,
     )
     return IndexedPolicy(checked) if policy.discrete else checked

@@ -16,7 +16,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags; without --gin_file: cheetah at the paper's size, and cpu.gin."""
     common.add_gin(parser)
     parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
-    parser.add_argument("--jit", choices=list(_JIT), default="auto", help="XLA; auto: on a GPU")
+    parser.add_argument(
+        "--jit", choices=list(_JIT), default="auto", help="XLA; auto: see train.jit_compile"
+    )
     parser.add_argument(
         "--repeats", type=common.WholeNumber(1), default=5, help="measurements per median"
     )

@@ -100,22 +100,23 @@ def _episodes(collector, policy, flags: argparse.Namespace):
 
 def _report(flags: argparse.Namespace, trained, policy, episodes: list[dict]) -> None:
     """Prints the scores, and writes them as JSON."""
-    from planet_tf.training.evaluation import Score
+    from planet_tf.experience import episode as of_episodes
 
-    score, env = Score(episodes), trained.collector.env
+    returns, env = of_episodes.returns(episodes), trained.collector.env
+    agent_steps = sum(len(episode["reward"]) - 1 for episode in episodes)
     found = {
         "path": flags.path,
         "task": env.name,
         "seed": flags.seed,
         "episodes": len(episodes),
         "updates": trained.updates,
-        "returns": score.returns,
-        "mean": score.mean,
-        "std": score.std,
-        "min": min(score.returns),
-        "max": max(score.returns),
-        "agent_steps": score.agent_steps,
-        "env_steps": score.agent_steps * env.action_repeat,
+        "returns": returns.tolist(),
+        "mean": float(returns.mean()),
+        "std": float(returns.std()),
+        "min": float(returns.min()),
+        "max": float(returns.max()),
+        "agent_steps": agent_steps,
+        "env_steps": agent_steps * env.action_repeat,
         "environment_failures": trained.collector.failures,
         "decision_ms_median": 1000 * float(np.median(policy.seconds)),
         "decision_ms_95": 1000 * float(np.percentile(policy.seconds, 95)),

@@ -57,6 +57,11 @@ def align(transitions: Sequence[Transition]) -> Episode:
     }
 
 
+def returns(episodes: Sequence[Episode]) -> np.ndarray:
+    """Returns the sum of the rewards of each episode, float64 [N]."""
+    return np.array([float(episode["reward"].sum()) for episode in episodes])
+
+
 def trajectories(episode: Episode) -> Iterator[trajectory.Trajectory]:
     """Yields the T steps of an episode as TF-Agents' driver gave them: the inverse of `align`."""
     last = len(episode["reward"]) - 2

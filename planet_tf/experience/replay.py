@@ -140,7 +140,6 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         count: int,
         batch_size: int,
         chunk_length: int,
-        across: bool = True,
         favour_ends: bool = False,
         machine: tuple[int, int] | None = None,
     ) -> tf.data.Dataset:
@@ -153,7 +152,7 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         them. For the other arguments see `sample`.
         """
         self._span.assign([start, start + count])
-        key = (machine, seed, batch_size, chunk_length, across, favour_ends)
+        key = (machine, seed, batch_size, chunk_length, favour_ends)
         if key not in self._datasets:
             self._datasets[key] = self._dataset(*key)
         return self._datasets[key]
@@ -180,8 +179,8 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
         seed: tf.Tensor,
         batch_size: int,
         chunk_length: int,
-        across: bool = True,
         favour_ends: bool = False,
+        across: bool = True,
     ) -> dict[str, tf.Tensor]:
         """Draws chunks: an episode uniformly, then an offset in it uniformly.
 
@@ -193,10 +192,10 @@ class ReplayBuffer(episodic_replay_buffer.EpisodicReplayBuffer):
           seed: int32 [2]; the same seed and contents give the same batch.
           batch_size: B.
           chunk_length: L.
-          across: False: no chunk goes on into another episode; shorter episodes are skipped.
           favour_ends: the last frame of an episode is drawn about as often as others: a chunk that
             would begin in the last L frames begins L frames before the end instead. (With uniform
             offsets the last frame is in one chunk of T - L + 1, others are in up to L.)
+          across: False: no chunk goes on into another episode; shorter episodes are skipped.
 
         Returns:
           One batch of the data spec's structure, [B, L, ...].

@@ -168,15 +168,15 @@ def fresh_run(jit_compile: bool | None = None) -> Iterator[tuple[Run, Settings]]
     It is in a temporary directory, and prints nothing.
 
     Args:
-      jit_compile: compiles updates and decisions with XLA; None: on a GPU.
+      jit_compile: compiles updates and decisions with XLA; None: as `train.jit_compile` says.
 
     Raises:
       ConfigError: if a setting cannot be used.
     """
     with errors.as_config_errors():
-        settings = dataclasses.replace(
-            Settings(), environments=1, collectors=0, jit_compile=jit_compile
-        )
+        settings = Settings()
+        compiles = settings.jit_compile if jit_compile is None else jit_compile
+        settings = dataclasses.replace(settings, environments=1, collectors=0, jit_compile=compiles)
     with (
         tempfile.TemporaryDirectory() as root,
         open(os.devnull, "w") as nowhere,
@@ -273,9 +273,9 @@ def _cycle(run: Run, updates: int, seconds: ActSeconds, frames: Sequence[Part]) 
     run.collect()
     run.save()
     whole = time.perf_counter() - start
-    steps = len(run.last_decisions)
+    steps = len(run.collect_policy.seconds)
     drawing = steps * frames[0].seconds if frames else 0.0
-    deciding, simulating = math.fsum(run.last_decisions), steps * seconds.step - drawing
+    deciding, simulating = math.fsum(run.collect_policy.seconds), steps * seconds.step - drawing
     return [
         Part(f"cycle of {updates} updates and an episode", whole),
         Part("cycle, updates with sampling and test terms", fitting),

@@ -32,8 +32,8 @@ def _check_uint8(image: tf.Tensor) -> None:
 def shift(image: tf.Tensor, pixels: int, seed: tf.Tensor) -> tf.Tensor:
     """Shifts chunks up or down and left or right at random, repeating border pixels.
 
-    The augmentation of DrQ (Kostrikov et al. 2021): a model then knows more places for what it sees
-    than its episodes show.
+    DrQ's augmentation (Kostrikov et al. 2021): the model sees objects in more positions than were
+    collected.
 
     Args:
       image: uint8 [B, L, H, W, C]; the L images of a chunk are shifted alike.

@@ -18,19 +18,14 @@ class Weights(NamedTuple):
     free_nats: float = 3.0
 
 
-def divergence(posterior: tfd.Distribution, prior: tfd.Distribution) -> tf.Tensor:
-    """Returns KL(posterior || prior), float32 [B, L], summed over stoch."""
-    return tfd.kl_divergence(posterior, prior)
-
-
 def observed_divergence(
     observed: recurrence.Observed, reward: tf.Tensor, balance: float = 1.0
 ) -> tf.Tensor:
     """Returns KL(posterior || prior) of a filtered chunk, float32 [B, L]; 0 if nothing is drawn.
 
-    The divergence pulls both distributions to each other. With a `balance` above 1 the prior's
-    gradient is so many times as large (KL balancing, Hafner et al. 2021, DreamerV2: its 0.8 is 4
-    here): the prior is trained to predict better instead of the posterior to say less.
+    The divergence pulls both distributions to each other. `balance` scales the prior's gradient (KL
+    balancing, Hafner et al. 2021, DreamerV2; its 0.8 is 4 here): the prior learns to predict
+    better, rather than the posterior to carry less.
     """
     if observed.posterior is None:
         return tf.zeros_like(reward)
@@ -39,7 +34,7 @@ def observed_divergence(
         prior = recurrence.gaussian(
             *(_scale_gradient(part, balance) for part in recurrence.mean_std(prior))
         )
-    return divergence(observed.posterior, prior)
+    return tfd.kl_divergence(observed.posterior, prior)  # summed over stoch
 
 
 def _scale_gradient(x: tf.Tensor, scale: float) -> tf.Tensor:
@@ -108,7 +103,7 @@ def overshooting(
     mean, std = map(tf.stop_gradient, recurrence.mean_std(posterior))
     target = recurrence.gaussian(flat(gather(mean, 0.0)), flat(gather(std, 1.0)))
     pairs = tf.cast(flat(valid)[:, 1:], tf.float32)  # d = 1 is the bound's own divergence
-    kl = over_free_nats(divergence(target, prior)[:, 1:], free_nats)
+    kl = over_free_nats(tfd.kl_divergence(target, prior)[:, 1:], free_nats)
     return tf.math.divide_no_nan(tf.reduce_sum(pairs * kl), tf.reduce_sum(pairs))
 
 

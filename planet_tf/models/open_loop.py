@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from planet_tf import seeds
 from planet_tf.models import losses, recurrence
@@ -53,7 +54,7 @@ def predict(
     open_prior, ahead = model.cell.imagine(action, noise, last)
     kl = losses.observed_divergence(observed, batch["reward"])
     if observed.posterior is not None:
-        open_kl = losses.divergence(observed.posterior[:, context:], open_prior)
+        open_kl = tfd.kl_divergence(observed.posterior[:, context:], open_prior)
         kl = tf.concat([kl[:, :context], open_kl], 1)
     feat = tf.concat([model.cell.features(states), model.cell.features(ahead)], 1)
     return {

@@ -32,7 +32,7 @@ def _overshooting(model: "WorldModel", chunks: Chunks) -> tf.Tensor:
 
     def imagine(action, state):
         shape = tf.stack([tf.shape(action)[0], distance, size])
-        noise = seeds.normal(shape, seeds.fold_in(chunks.seed, 2))
+        noise = seeds.normal(shape, seeds.fold_in(chunks.seed, 3))
         noise = tf.ensure_shape(noise, [action.shape[0], distance, size])
         return model.cell.imagine(action, noise, state)[0]
 

@@ -54,6 +54,12 @@ def gru(gates, candidate, x: tf.Tensor, deter: tf.Tensor) -> tf.Tensor:
 
     A GRU as two dense layers: on a CPU, bias and sigmoid or tanh are then fused into the matmul,
     which takes two thirds of the time of Keras's GRUCell.
+
+    Args:
+      gates: Dense from [..., X + D] to [..., 2 D], sigmoid: reset and update.
+      candidate: Dense from [..., X + D] to [..., D], tanh.
+      x: input, [..., X].
+      deter: the state before, float32 [..., D].
     """
     half = tf.cast(deter, x.dtype)
     reset, update = tf.split(gates(tf.concat([x, half], -1)), 2, -1)

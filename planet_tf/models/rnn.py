@@ -63,7 +63,13 @@ class RNNCell(tf.keras.layers.Layer):
         return recurrence.gru(self.gates, self.candidate, x, state["deter"])
 
     def correct(self, predicted: tf.Tensor, projected: tf.Tensor, seen=None) -> tf.Tensor:
-        """Returns deter after the image; seen, [..., 1] (0 or 1), is 0 where it is hidden."""
+        """Returns deter after the image, float32 [..., D].
+
+        Args:
+          predicted: deter before it, float32 [..., D].
+          projected: posterior_embed(embed), [..., hidden_size].
+          seen: float32 [..., 1], 0 where the image is hidden, else 1; None: all are seen.
+        """
         hidden = recurrence.relu_sum(self.posterior_context(predicted), projected)
         gate, new = tf.split(self.posterior_out(hidden), 2, -1)
         correction = tf.sigmoid(gate) * (tf.tanh(new) - predicted)

@@ -71,7 +71,12 @@ class RSSMCell(tf.keras.layers.Layer):
         return recurrence.gaussian_from(self.prior_out(self.prior_hidden(deter)), self._min_std)
 
     def posterior(self, deter: tf.Tensor, projected: tf.Tensor) -> tfd.Distribution:
-        """Returns q(stoch | deter, embed), given projected = posterior_embed(embed)."""
+        """Returns q(stoch | deter, embed), batch shape [...], event shape [S].
+
+        Args:
+          deter: float32 [..., D].
+          projected: posterior_embed(embed), [..., hidden_size].
+        """
         hidden = recurrence.relu_sum(self.posterior_context(deter), projected)
         return recurrence.gaussian_from(self.posterior_out(hidden), self._min_std)
 

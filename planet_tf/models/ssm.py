@@ -24,8 +24,6 @@ class SSMCell(tf.keras.layers.Layer):
       min_std: added to the softplus of every standard deviation.
     """
 
-    blind_fraction = 0.0
-
     def __init__(
         self,
         stoch_size: checks.Count = 30,
@@ -60,7 +58,12 @@ class SSMCell(tf.keras.layers.Layer):
         return recurrence.gaussian_from(self.prior_out(hidden), self._min_std)
 
     def posterior(self, prior: tfd.Distribution, projected: tf.Tensor) -> tfd.Distribution:
-        """Returns q(stoch | prior, embed), given projected = posterior_embed(embed)."""
+        """Returns q(stoch | prior, embed), batch shape [...], event shape [S].
+
+        Args:
+          prior: of the same step.
+          projected: posterior_embed(embed), [..., hidden_size].
+        """
         context = tf.concat(recurrence.mean_std(prior), -1)
         hidden = recurrence.relu_sum(self.posterior_context(context), projected)
         return recurrence.gaussian_from(self.posterior_out(hidden), self._min_std)

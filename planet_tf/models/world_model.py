@@ -44,14 +44,14 @@ class WorldModel(tf.Module):
       terminates: whether episodes may end with discount 0.
       image_size: side in pixels of the square image that the model reads and predicts; if it is
         smaller than H and W, images are averaged down to it first.
-      random_shift: in the loss (also of held-out chunks) each chunk's images are shifted at random
-        by up to so many of their pixels; 0: not; see `images.shift`.
+      random_shift: largest random shift of a chunk's images, in pixels of the environment's image,
+        applied in the loss, held-out chunks included; 0: none; see `images.shift`.
       latent: 'rssm', 'ssm' or 'rnn'; see `planet_tf.models`.
       observation_scale: weight of -log p(observation) (release: 1).
       reward_scale: weight of -log p(reward) (release: 10).
       kl_scale: weight of the divergence (release: 1).
-      kl_balance: how many times as strongly the divergence trains the prior as it pulls the
-        posterior; 1: equally, as in the paper; see `losses.observed_divergence`.
+      kl_balance: the divergence's gradient on the prior relative to that on the posterior; 1:
+        equal, as in the paper; see `losses.observed_divergence`.
       free_nats: divergence per step that costs nothing, in nats (release: 3).
       overshooting_distance: D of latent overshooting, in steps; 1: none.
       overshooting_scale: weight of the overshooting term.
@@ -67,8 +67,8 @@ class WorldModel(tf.Module):
         features, float32 [N, F], to the mean observation [N, *input_shape]. None: the usual one.
 
     Raises:
-      ConfigError: if there is nothing to read, overshooting, a global prior or a balance is asked
-        of a model that draws nothing, or a custom network returns something else.
+      ConfigError: if there is nothing to read, the deterministic model ('rnn') is given
+        overshooting, a global prior or a KL balance, or a custom network returns something else.
     """
 
     def __init__(
@@ -177,6 +177,7 @@ class WorldModel(tf.Module):
         Returns:
           The loss, a scalar, and a dict of scalars in nats; see `losses.negative_elbo`.
         """
+        # Folded in: 1 hidden images, 2 shifts, 3 overshooting.
         observation_seed, stoch_seed = seeds.split(seed, 2)
         observation = images.shift(batch[self.reads], self._shift, seeds.fold_in(seed, 2))
         observation = self.preprocess_chunk(observation, observation_seed)

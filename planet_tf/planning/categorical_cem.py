@@ -12,7 +12,7 @@ from planet_tf.seeds import RowSeeds
 @checks.configurable()
 @dataclasses.dataclass(frozen=True)
 class CategoricalCEM(planner.Planner):
-    """Fits a categorical distribution per step to the best of its samples, again and again.
+    """Iteratively refits a categorical distribution per step to the best of its samples.
 
     For actions that are one-hot vectors of A choices (Rubinstein 1999, for combinatorial
     optimization). Every decision starts from equal probabilities; the most probable first choice is
@@ -56,10 +56,7 @@ class CategoricalCEM(planner.Planner):
             refitted = (1.0 - self.smoothing) * best.mean()
             return (refitted + self.smoothing * probabilities,)
 
-        static = seeds.seeds.shape[0]
-        rows = static or tf.shape(seeds.seeds)[0]
-        start = tf.fill(tf.stack([rows, self.horizon, action_size]), 1.0 / action_size)
-        start = tf.ensure_shape(start, [static, self.horizon, action_size])
+        start = planner.constant(seeds, [self.horizon, action_size], 1.0 / action_size)
         (probabilities,) = planner.repeat(self.iterations, improve, start)
         std = tf.sqrt(probabilities * (1.0 - probabilities))
         return planner.Plan(planner.most_probable(probabilities), std, {})

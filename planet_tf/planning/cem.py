@@ -13,7 +13,7 @@ from planet_tf.seeds import RowSeeds
 @checks.configurable()
 @dataclasses.dataclass(frozen=True)
 class CEM(planner.Planner):
-    """Fits a diagonal Gaussian over action sequences to its best samples, again and again.
+    """Iteratively refits a diagonal Gaussian over action sequences to its best samples.
 
     The defaults are the authors' release's: every decision starts from mean 0 and std 1.
 
@@ -71,9 +71,7 @@ class CEM(planner.Planner):
         if self.warm_start:
             mean = planner.shift(state["mean"])
         else:
-            rows = seeds.seeds.shape[0] or tf.shape(seeds.seeds)[0]
-            mean = tf.zeros(tf.stack([rows, self.horizon, action_size]))
-            mean = tf.ensure_shape(mean, [seeds.seeds.shape[0], self.horizon, action_size])
+            mean = planner.constant(seeds, [self.horizon, action_size], 0.0)
         return mean, self.std * tf.ones_like(mean)
 
     def sample(self, mean: tf.Tensor, std: tf.Tensor, seeds: RowSeeds) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """What every planner is: an optimizer of action sequences that knows nothing but their scores."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -77,6 +77,12 @@ def most_probable(probabilities: tf.Tensor) -> tf.Tensor:
 def shift(actions: tf.Tensor) -> tf.Tensor:
     """Moves plans of the last decision, [..., H, A], one step ahead; the new last action is 0."""
     return tf.concat([actions[..., 1:, :], tf.zeros_like(actions[..., :1, :])], -2)
+
+
+def constant(seeds: RowSeeds, shape: Sequence[int], value: float) -> tf.Tensor:
+    """Returns one value everywhere, float32 [B, *shape]: a row per seed."""
+    filled = tf.fill(tf.stack([tf.shape(seeds.seeds)[0], *shape]), value)
+    return tf.ensure_shape(filled, [seeds.seeds.shape[0], *shape])
 
 
 def repeat(times: int, step: Callable, *carried: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -151,23 +151,20 @@ class Learner:
         terms = {key: self._strategy.reduce(mean, term, None) for key, term in info.extra.items()}
         return info._replace(loss=terms["loss"], extra=terms)
 
-    def _heldout_chunks(self, heldout: ReplayBuffer, count: int, across: bool = True):
-        seed = self._seeds.integer(Stream.HELDOUT)
-        return next(iter(self._chunks(heldout, seed, 1, count, across)))
-
-    def _chunks(self, replay: ReplayBuffer, seed, updates, count, across=True, machine=None):
-        learns_ends = self.agent.world_model.continuation is not None
+    def _chunks(self, replay: ReplayBuffer, seed, updates, count, machine=None):
         parts = self._replicas if machine else 1
+        span = parts * self.updates, parts * updates
         return replay.chunks(
-            seed,
-            parts * self.updates,
-            parts * updates,
-            count,
-            self.chunk_length,
-            across,
-            favour_ends=learns_ends,
-            machine=machine,
+            seed, *span, count, self.chunk_length, self._learns_ends, machine=machine
         )
+
+    def _heldout_chunks(self, heldout: ReplayBuffer, count: int, across: bool = True):
+        seed = tf.stack([self._seeds.integer(Stream.TEST), self.updates])
+        return heldout.sample(seed, count, self.chunk_length, self._learns_ends, across)
+
+    @property
+    def _learns_ends(self) -> bool:
+        return self.agent.world_model.continuation is not None
 
 
 def make_learner(identity: dict, settings: Settings, strategy: tf.distribute.Strategy) -> Learner:

@@ -6,7 +6,8 @@ from planet_tf.training.settings import Settings
 def learn(run, settings: Settings) -> None:
     """Collects seed episodes, then alternates updates of the model and collection by planning.
 
-    It continues where the run stopped. `run` is a `training.run.Run`, or anything with its acts.
+    Resumes where the run stopped. `run` is a `training.run.Run`, or an object with the same
+    methods, such as `machine.estimates.DryRun`.
     """
     while (missing := settings.seed_episodes - run.episodes) > 0:
         run.collect_random(min(missing, settings.environments))

@@ -7,10 +7,11 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from planet_tf import config, user_modules
 from planet_tf.analysis import pictures
 from planet_tf.experience import Episode
-from planet_tf.training.evaluation import Score
 from planet_tf.training.log import Log
 from planet_tf.training.progress import Progress
 from planet_tf.training.run_directory import RunDirectory
@@ -87,8 +88,8 @@ class Report:
         # The first gradients of a fresh model are long.
         if self._fit and terms["train/gradient_clipped"] > 0.5:
             self.once(
-                "warning: most gradients are longer than PlanetAgent.clip_norm and cut to it: all "
-                "updates are of one size; large weights of the likelihoods need a larger one"
+                "warning: more than half of the gradients exceed PlanetAgent.clip_norm and are "
+                "clipped; raise it if the weights of the likelihoods are large"
             )
         self._fit = terms
         self._log.scalars(counters["updates"], dict(terms), **counters)
@@ -132,7 +133,7 @@ class Report:
         self._progress.episode(counters["episodes"], ", ".join(parts), bool(self._fit))
 
     def explain(self, episode: Episode, chunk_length: int, learns_ends: bool) -> None:
-        """Says once what follows from an episode that is short, or that terminates."""
+        """Reports once that an episode is shorter than a chunk, or that it terminated."""
         if len(episode["reward"]) < chunk_length:
             self.once(
                 f"episodes are shorter than a chunk of {chunk_length} frames: chunks go on into "
@@ -145,12 +146,19 @@ class Report:
             )
 
     def evaluated(
-        self, scores: Mapping[str, Score], decision_ms: float, counters: Counters
+        self, returns: Mapping[str, np.ndarray], decision_ms: float, counters: Counters
     ) -> None:
-        """Logs an evaluation: evaluation/..., per task if there are several."""
-        mean = sum(score.mean for score in scores.values()) / len(scores)
-        std = sum(score.std for score in scores.values()) / len(scores)
-        by_task = {name: score.mean for name, score in scores.items()} if len(scores) > 1 else {}
+        """Logs an evaluation: evaluation/..., per task if there are several.
+
+        Args:
+          returns: of the episodes, float64 [N], by task.
+          decision_ms: mean time of a decision.
+          counters: at its start.
+        """
+        means = {name: float(each.mean()) for name, each in returns.items()}
+        mean = sum(means.values()) / len(means)
+        std = sum(float(each.std()) for each in returns.values()) / len(means)
+        by_task = means if len(means) > 1 else {}
         values = {
             "evaluation/return": mean,
             "evaluation/return_std": std,
@@ -159,7 +167,7 @@ class Report:
         }
         self._log.scalars(counters["env_steps"], values, **counters)
         each = "".join(f"; {name} {value:.1f}" for name, value in by_task.items())
-        count = len(next(iter(scores.values())).episodes)
+        count = len(next(iter(returns.values())))
         self.line(
             f"evaluation after {counters['episodes']} episodes, {counters['env_steps']} env steps: "
             f"return {mean:.1f} (std {std:.1f}, {count} episodes"

@@ -1,4 +1,4 @@
-"""One run: its parts, and the acts of Algorithm 1."""
+"""One run: its parts, and the steps of Algorithm 1."""
 
 import contextlib
 import functools
@@ -11,12 +11,12 @@ import tensorflow as tf
 from planet_tf import errors, seeds, storage
 from planet_tf.agents import PlanetPyPolicy, export_policy
 from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
+from planet_tf.experience.episode import returns
 from planet_tf.experience.metrics import CollectMetrics
 from planet_tf.experience.timing import TimedPolicy, traced
 from planet_tf.seeds import Stream
 from planet_tf.training import interrupts, remote, replicas
 from planet_tf.training.checkpoints import Checkpoints
-from planet_tf.training.evaluation import Score
 from planet_tf.training.learner import make_learner
 from planet_tf.training.reporting import Counters, Report
 from planet_tf.training.run_directory import RunDirectory
@@ -50,7 +50,7 @@ def opened(
 
 
 class Run:
-    """The parts of a run, and the acts that `loop.learn` calls.
+    """The parts of a run, and the steps that `loop.learn` calls.
 
     Attributes:
       tasks: environments and collectors.
@@ -61,7 +61,6 @@ class Run:
       report: logs and prints.
       directory: the locked directory.
       identity: what must not change in a run: seed, task, observations, ...; see run.json.
-      last_decisions: seconds of each decision in the last collection.
     """
 
     report: Report
@@ -70,21 +69,20 @@ class Run:
     def __init__(self, root_dir, settings: Settings, strategy=None):
         """Builds everything; writes nothing before environment and planner have been tried.
 
-        `strategy` shares updates between devices; None: those of this machine, see `replicas`.
+        `strategy` shares updates between devices; None: as the settings say, see `replicas`.
 
         Raises:
           ConfigError: if a setting cannot be used, or the directory is in use or holds another run.
         """
         root = storage.tensorflow_path(root_dir)
         self._seeds = seeds.RunSeeds(settings.seed)
-        self.last_decisions: list[float] = []
         with contextlib.ExitStack() as parts:  # closes those that are open if a later one fails
             with errors.as_config_errors():
                 self._build(settings, strategy or replicas.strategy(settings), parts)
                 self.directory = RunDirectory(root, self.identity)
             parts.callback(self.directory.release)
             # Late, as they take a while: the directory is this run's by now.
-            started = remote.started(settings, self.identity, self._seeds, self._environment_failed)
+            started = remote.started(settings, self.identity, self._environment_failed)
             self._remote = parts.enter_context(started)
             self._open(settings.episodes)
             parts.callback(self.report.close)
@@ -100,10 +98,6 @@ class Run:
         self.identity = {"seed": settings.seed, **self.tasks.identity()}
         self.learner = make_learner(self.identity, settings, strategy)
         self.agent = self.learner.agent
-        self._make_policies()
-
-    def _make_policies(self) -> None:
-        """Makes the policies."""
         env = self.tasks.env
         self._random_policy = TimedPolicy(UniformPolicy(env))
         self.collect_policy, self.policy = (
@@ -128,13 +122,13 @@ class Run:
         saved = self._checkpoints.restore()
         for number, episode in self.replay.episodes_since(saved or 0):
             self._metrics.observe(self.tasks.name(number), episode)
-        self.directory.take()
+        self.directory.write()
         self.report = Report(self.directory, episodes, self.counters())
         if self.episodes:
             bad_files = self.replay.moved_aside + self.heldout.moved_aside
             self.report.resumed(self.directory, self.counters(), saved, bad_files)
 
-    # The acts of Algorithm 1.
+    # The steps of Algorithm 1.
 
     def collect_random(self, count: int = 1) -> None:
         """Adds episodes of uniform random actions to the replay."""
@@ -247,12 +241,11 @@ class Run:
     # Collection.
 
     def _collect(self, policy: TimedPolicy, count: int) -> None:
+        policy.pop_mean_ms()  # what was decided before
         sequence = functools.partial(self._seeds.sequence, Stream.COLLECT)
         for episode in self.tasks.episodes(policy, sequence, self.episodes, count):
             planned = policy is self.collect_policy
             self._add(episode, policy.mean_ms if planned else 0.0)
-        self.last_decisions = policy.seconds
-        policy.pop_mean_ms()
 
     def _add(self, episode: Episode, decision_ms: float, **more: float) -> None:
         """Adds an episode to the replay, and reports it, with `more` about it."""
@@ -283,7 +276,7 @@ class Run:
         for episode in itertools.chain(*found.values()):
             self.heldout.add_episode(episode)
         self._evaluated.assign(counters["episodes"])
-        scores = {name: Score(episodes) for name, episodes in found.items()}
+        scores = {name: returns(episodes) for name, episodes in found.items()}
         self.report.evaluated(scores, decision_ms, counters)
 
     def _environment_failed(self, line: str) -> None:

@@ -57,7 +57,7 @@ class RunDirectory:
             self.release()
             raise
 
-    def take(self) -> None:
+    def write(self) -> None:
         """Writes identity, settings and provenance; call it when the parts have been made."""
         self.settings = config.in_use(_changeable)
         self.changes = [f"{name}: {change}" for name, change in self._changed_settings().items()]

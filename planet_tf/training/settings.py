@@ -26,12 +26,11 @@ class Settings:
       evaluate_every: episodes between evaluations, which add no exploration noise.
       evaluation_episodes: episodes per evaluation; they join the held-out ones.
       export_every: episodes between exports of the policy; a checkpoint follows every collection.
-      environments: how many act in parallel, in processes of their own, planned for in one batch. N
-        episodes are collected together, after N times `updates_per_episode` updates: with 1 it is
-        the paper's algorithm.
-      collectors: N collect and evaluate in processes of their own, by Ray, while the model is
-        trained; episodes are as many per update as with 0, but of weights that are a few episodes
-        old. 0: in this process. See `RemoteCollectors`.
+      environments: environments that act in parallel, each in its own process; one batched plan
+        serves all. N episodes follow N x `updates_per_episode` updates; 1 is the paper's algorithm.
+      collectors: number of Ray processes that collect and evaluate while the model trains. Updates
+        per episode stay the same, but the weights that collect are a few episodes old. 0: collect
+        in this process. See `RemoteCollectors`.
       random_collection: collects with uniform random actions instead of the policy's (an experiment
         of the paper).
       replicas: GPUs of this machine that share the batch of every update; with TF_CONFIG set, the

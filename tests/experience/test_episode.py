@@ -16,6 +16,12 @@ from planet_tf.experience import episode as episodes
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # TF-Agents'
 
 
+def test_returns_are_sums_of_rewards():
+    rewards = ([0.0, 1.0], [0.0, 1.5, 0.5], [0.0, 6.0])
+    found = episodes.returns([{"reward": np.array(each)} for each in rewards])
+    assert found.dtype == np.float64 and found.tolist() == [1, 2, 6]
+
+
 def drive(lengths):
     """Returns the environment, its transitions and TF-Agents' trajectories of them."""
     env, transitions, trajectories = Counting([*lengths, 99]), [], []

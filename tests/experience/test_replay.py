@@ -116,7 +116,9 @@ def test_ends_are_drawn_as_often_as_other_frames_if_they_are_favoured(tmp_path):
 
 def test_long_episodes_are_drawn_as_without_the_short_ones_following(tmp_path):
     buffer = filled(tmp_path, [9, 5, 17])
-    helpers.assert_same(*(sample(buffer, [3, 1], 200, 5, across) for across in (True, False)))
+    helpers.assert_same(
+        *(sample(buffer, [3, 1], 200, 5, across=across) for across in (True, False))
+    )
 
 
 def test_chunks_of_one_episode_skip_short_ones(tmp_path):
@@ -125,7 +127,7 @@ def test_chunks_of_one_episode_skip_short_ones(tmp_path):
     for across, lengths, frames in ((False, [4, 3], 5), (True, [], 1), (False, [], 5)):
         buffer = filled(tmp_path / f"{across}{len(lengths)}", lengths)
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"has {frames} frames"):
-            buffer.sample(tf.constant([0, 0]), 2, 5, across)
+            buffer.sample(tf.constant([0, 0]), 2, 5, across=across)
 
 
 def test_a_seed_and_the_contents_decide_a_batch(tmp_path):

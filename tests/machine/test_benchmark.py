@@ -1,8 +1,10 @@
 """The benchmark: a run of all its parts, and what cannot be measured."""
 
+import contextlib
 import functools
 import types
 
+import gin
 import pytest
 
 from planet_tf import environments, errors
@@ -14,6 +16,23 @@ from planet_tf.training import Settings
 def small_matmul(monkeypatch):
     rate = functools.partial(benchmark.matmul_rate, size=256)
     monkeypatch.setattr(benchmark, "matmul_rate", rate)
+
+
+def test_a_run_is_compiled_as_train_says_unless_asked_otherwise(monkeypatch):
+    found = []
+
+    def opened(root, settings):
+        found.append(settings.jit_compile)
+        tasks = types.SimpleNamespace(names=[])
+        run = types.SimpleNamespace(tasks=tasks, collect_random=lambda count: None)
+        return contextlib.nullcontext(run)
+
+    monkeypatch.setattr(benchmark, "opened", opened)
+    gin.parse_config("train.jit_compile = True")
+    for asked in (None, False):
+        with benchmark.fresh_run(asked):
+            pass
+    assert found == [True, False]
 
 
 def test_all_parts_are_measured(small_matmul, tmp_path):

@@ -201,7 +201,7 @@ def test_overshooting_of_a_model_pair_by_pair(make, batch):
     embed = model.encoder(batch["state"])
     posterior, _, states = model.cell.observe(embed, batch["action"], FIRST, noise)
     mean, std = map(np.array, parts(posterior))
-    noise = tf.reshape(seeds.normal([B * L, 3, 3], seeds.fold_in(SEED, 2)), [B, L, 3, 3])
+    noise = tf.reshape(seeds.normal([B * L, 3, 3], seeds.fold_in(SEED, 3)), [B, L, 3, 3])
     pairs = []
     for row in range(B):
         for t in range(L):

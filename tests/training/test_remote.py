@@ -1,6 +1,7 @@
 """A run with remote collectors: what is collected, and evaluations beside the training."""
 
 import helpers
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -21,8 +22,8 @@ IDENTITY = {
 class SlowPool:
     """A pool whose collectors are one episode behind, and evaluate for as long as three take."""
 
-    def __init__(self, count, identity, sequence, report, check):
-        self.count, self._sequence, self._env = count, sequence, environments.load("dot_goal", 0)
+    def __init__(self, count, identity, report, check):
+        self.count, self._env = count, environments.load("dot_goal", 0)
         self.open, self._updates, self._takes = True, 0, 3
 
     def _episode(self, sequence):
@@ -31,7 +32,7 @@ class SlowPool:
     def take(self, weights, first, count, left):
         self._takes += 1
         for number in range(first, first + count):
-            yield Collected(self._episode(self._sequence(number)), self._updates, 4.0)
+            yield Collected(self._episode(np.random.SeedSequence(number)), self._updates, 4.0)
         self._updates = weights.updates
 
     def evaluate(self, weights, sequences):

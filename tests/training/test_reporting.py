@@ -6,7 +6,6 @@ import helpers
 import numpy as np
 import pytest
 
-from planet_tf.training.evaluation import Score
 from planet_tf.training.reporting import Report
 
 COUNTERS = {"updates": 6, "episodes": 4, "agent_steps": 200, "env_steps": 400}
@@ -65,12 +64,9 @@ def test_a_line_may_be_printed_only_once(report, capsys):
     assert capsys.readouterr().err == "one\ntwo\n"
 
 
-def score(*returns):
-    return Score([{"reward": np.array([0.0, value])} for value in returns])
-
-
 def test_an_evaluation_of_several_tasks_is_their_mean(report, directory):
-    report.evaluated({"one": score(1.0, 3.0), "two": score(4.0, 4.0)}, 5.0, COUNTERS)
+    returns = {"one": np.array([1.0, 3.0]), "two": np.array([4.0, 4.0])}
+    report.evaluated(returns, 5.0, COUNTERS)
     (line,) = helpers.scalars(directory.root)
     del line["time"]
     assert line == {
@@ -84,7 +80,7 @@ def test_an_evaluation_of_several_tasks_is_their_mean(report, directory):
 
 
 def test_one_task_has_no_tags_of_its_own(report, directory, capsys):
-    report.evaluated({"one": score(1.0, 3.0)}, 5.0, COUNTERS)
+    report.evaluated({"one": np.array([1.0, 3.0])}, 5.0, COUNTERS)
     report.collected("one", {"return": 7.0, "length": 5.0}, COUNTERS, 0, 0.0, several=False)
     tags = {tag for line in helpers.scalars(directory.root) for tag in line}
     assert tags - set(COUNTERS) - {"time"} == {

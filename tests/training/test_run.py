@@ -174,7 +174,8 @@ def test_acts_are_counted(acted):
     expected = {"updates": 4, "episodes": 3, "agent_steps": 150, "env_steps": 150}
     assert acted.counters() == expected
     assert (acted.heldout_episodes, acted.evaluated) == (1 + 2 * 2, 3)
-    assert len(acted.last_decisions) == 50 and min(acted.last_decisions) > 0
+    decisions = acted.collect_policy.seconds  # of the last collection
+    assert len(decisions) == 50 and min(decisions) > 0
     last = helpers.scalars(acted.directory.root)[-1]
     assert {key: last[key] for key in expected} == expected
     assert {"open_loop/observation", "open_loop/reward", "open_loop/kl"} < last.keys()

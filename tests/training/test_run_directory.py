@@ -37,7 +37,7 @@ def run(settings, tmp_path):
     """A directory that a run has used."""
     directory = RunDirectory(tmp_path, RUN)
     assert (directory.killed, directory.changes) == (None, [])
-    directory.take()
+    directory.write()
     assert directory.settings == (tmp_path / "config.gin").read_text()
     directory.release()
     return tmp_path
@@ -45,7 +45,7 @@ def run(settings, tmp_path):
 
 def changes(run, identity=RUN):
     directory = RunDirectory(run, identity)
-    directory.take()
+    directory.write()
     directory.release()
     return directory.changes
 
