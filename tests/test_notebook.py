@@ -29,6 +29,13 @@ def check_executed_in_order(notebook):
     assert not outputs(notebook, "error")
 
 
+def test_what_it_imports_exists(notebook):
+    (first, *_) = code_cells(notebook)
+    imports = re.findall(r"(?m)^from planet_tf.*$", first.source)
+    assert len(imports) > 5
+    exec("\n".join(imports), {})
+
+
 @pytest.mark.slow
 def test_every_cell_runs(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("PLANET_TF_NOTEBOOK_SIZE", "debug")

@@ -140,7 +140,7 @@ def measure(
       label: name of the configuration, put before each part's.
       gin_files, bindings: the configuration, as for training.
       rate: the machine's, from `matmul_rate`.
-      jit_compile: compiles updates and decisions with XLA; None: on a GPU.
+      jit_compile: compiles updates and decisions with XLA; None: as `train.jit_compile` says.
       repeats: measurements per median.
       updates: updates of the cycle (the algorithm's: 100); 0 omits the cycle.
 

@@ -23,7 +23,7 @@ from planet_tf.training.learner import Learner
 from planet_tf.training.settings import Settings
 
 HELD_OUT = 5
-"""One of so many episodes of each task is predicted instead of fitted."""
+"""Of this many episodes of each task, one is predicted and the others are fitted."""
 _WARM_UP = 20  # updates that are not timed
 
 
@@ -47,7 +47,7 @@ def episode_files(root: str | os.PathLike, count: int | None = None) -> list[pat
     if len(files) < wanted:
         raise errors.ConfigError(
             f"{root}: {len(files)} episodes, a fit needs {wanted}",
-            f"one of {HELD_OUT} of each task is predicted, the others are fitted",
+            f"of {HELD_OUT} episodes of each task, one is predicted and the others are fitted",
         )
     return files
 

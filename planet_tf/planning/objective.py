@@ -1,5 +1,6 @@
 """What planners maximise: the return that a world model imagines."""
 
+import abc
 import dataclasses
 import itertools
 
@@ -10,9 +11,23 @@ from planet_tf.planning.planner import Score
 from planet_tf.seeds import RowSeeds
 
 
+class Objective(abc.ABC):
+    """What planners maximise."""
+
+    @abc.abstractmethod
+    def score_from(self, model, state, posterior) -> Score:
+        """Returns the score of candidates that start from a latent state.
+
+        Args:
+          model: a `models.WorldModel`.
+          state: the latent state, parts [B, ...].
+          posterior: the distribution that its stoch was drawn from; None if nothing is drawn.
+        """
+
+
 @checks.configurable()
 @dataclasses.dataclass(frozen=True)
-class ImaginedReturn:
+class ImaginedReturn(Objective):
     """Scores candidates by the undiscounted sum of the rewards that a model predicts for them.
 
     Where tasks terminate, each is weighted by the probability that the episode is still running.
@@ -33,13 +48,7 @@ class ImaginedReturn:
     parts: checks.Count = 1
 
     def score_from(self, model, state, posterior) -> Score:
-        """Returns the score of candidates that start from a latent state.
-
-        Args:
-          model: has `imagined_return` and `cell`, as `models.WorldModel`.
-          state: the latent state, parts [B, ...].
-          posterior: the distribution that its stoch was drawn from; None if nothing is drawn.
-        """
+        """Returns the imagined return as a score; see `Objective.score_from`."""
 
         def score(candidates: tf.Tensor, seeds: RowSeeds) -> tf.Tensor:
             count, horizon, _ = candidates.shape[1:]

@@ -154,7 +154,7 @@ def check(cells: Sequence[Cell], by_ray: bool = True) -> dict[str, int]:
                 raise errors.ConfigError(
                     f"train.collectors ({settings.collectors}) must be 0 in a sweep: Ray runs it, "
                     "and a run cannot start Ray again",
-                    "--dry_run prints the commands of the runs, which can",
+                    "--dry_run prints one command per run; run that way, they may have collectors",
                     "train.collectors",
                 )
         except errors.ConfigError as error:

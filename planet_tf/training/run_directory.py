@@ -9,7 +9,7 @@ import socket
 
 from planet_tf import config, errors, gin_internals, storage
 from planet_tf.agents.exploration import EpsilonGreedy, GaussianNoise
-from planet_tf.planning import ImaginedReturn, Planner
+from planet_tf.planning import Objective, Planner
 from planet_tf.training import provenance
 
 # The settings of these may change when a run is resumed, and those of subclasses of the latter,
@@ -22,7 +22,7 @@ _CHANGEABLE = (
     "RemoteCollectors",
     "load_environment",
 )
-_CHANGEABLE_KINDS = (Planner, ImaginedReturn, GaussianNoise, EpsilonGreedy)
+_CHANGEABLE_KINDS = (Planner, Objective, GaussianNoise, EpsilonGreedy)
 
 
 class RunDirectory:

@@ -136,7 +136,7 @@ def test_ctrl_c_is_left_to_the_parent(poles):
     assert poles.step(zeros(poles)).is_mid().all()
 
 
-def test_the_end_of_one_process_ends_all(poles):
+def test_the_end_of_one_process_ends_all(poles):  # the last test of `poles`
     poles.reset()
     running = pids(poles)
     os.kill(running[1], signal.SIGKILL)
