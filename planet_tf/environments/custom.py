@@ -56,15 +56,15 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
     from planet_tf.environments import gymnasium_env
 
     optional = {"action_repeat": action_repeat, "camera": camera}
-    settings = {key: value for key, value in optional.items() if value is not None}
-    settings = {"seed": seed, "observations": tuple(observations), **settings}
+    settings = {"seed": seed, "observations": tuple(observations), **optional}
     if twice := sorted(settings.keys() & (kwargs or {}).keys()):
         raise errors.ConfigError(
             f"load_environment.kwargs holds {', '.join(twice)}, which have settings of their own",
             "train.seed, load_environment.observations, ...",
             "load_environment.kwargs",
         )
-    settings |= kwargs or {}
+    unset = {key for key, value in optional.items() if value is None}
+    settings = {key: settings[key] for key in settings if key not in unset} | (kwargs or {})
     env = _call(name, settings)
     if gymnasium_env.is_environment(env):
         repeat = 1 if action_repeat is None else action_repeat
