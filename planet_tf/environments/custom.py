@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from planet_tf import checks, errors
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 GYMNASIUM = "gym:"
 """Begins the names of Gymnasium's registered environments, which are no custom tasks."""
-
-_OPTIONAL = ("action_repeat", "camera")  # a task's function need not take these
 
 
 def is_custom(name: str) -> bool:
@@ -65,7 +63,7 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
         )
     unset = {key for key, value in optional.items() if value is None}
     settings = {key: settings[key] for key in settings if key not in unset} | (kwargs or {})
-    env = _call(name, settings)
+    env = _call(name, settings, optional)
     if gymnasium_env.is_environment(env):
         repeat = 1 if action_repeat is None else action_repeat
         env = gymnasium_env.GymnasiumEnvironment(env, name, repeat, observations, seed)
@@ -74,7 +72,7 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
     return env
 
 
-def _call(name: str, settings: dict[str, Any]):
+def _call(name: str, settings: dict[str, Any], optional: Collection[str]):
     """Calls the function of a custom task, without the optional settings that it does not take."""
     make = function(name)
     signature = inspect.signature(make)
@@ -82,7 +80,7 @@ def _call(name: str, settings: dict[str, Any]):
     taken = {
         key: value
         for key, value in settings.items()
-        if key not in _OPTIONAL or key in signature.parameters or takes_all
+        if key not in optional or key in signature.parameters or takes_all
     }
     try:
         signature.bind(**taken)
