@@ -91,7 +91,8 @@ class Run:
     def _build(self, settings: Settings, strategy, parts: contextlib.ExitStack) -> None:
         """Makes environments, agent, learner and policies."""
         self._orders = replicas.Orders(strategy)
-        self._failures, self._evaluated = _counter("failures"), _counter("evaluated")
+        names = "failures", "evaluated", "collected"
+        self._failures, self._evaluated, self._collected = map(_counter, names)
         seed = self._seeds.integer(Stream.ENVIRONMENT)
         self.tasks = Tasks(settings.task, seed, settings.environments, self._environment_failed)
         parts.callback(self.tasks.close)
@@ -117,6 +118,7 @@ class Run:
             agent=self.agent,
             evaluated=self._evaluated,
             failures=self._failures,
+            collected=self._collected,
             **self._metrics.objects,
         )
         saved = self._checkpoints.restore()
@@ -142,7 +144,13 @@ class Run:
             self.heldout.add_episode(episode)
 
     def fit(self, updates: int) -> None:
-        """Takes `updates` optimizer steps on chunks of the replay."""
+        """Takes `updates` optimizer steps on chunks of the replay, since the last collection.
+
+        Those that a process took before it was stopped count.
+        """
+        updates -= self.learner.updates - int(self._collected)
+        if updates <= 0:
+            return
         self._orders.give(self.episodes, self.learner.updates, updates)
         terms = self.learner.fit(
             self.replay, updates, lambda done: self.report.within_fit(done, updates)
@@ -251,6 +259,7 @@ class Run:
         """Adds an episode to the replay, and reports it, with `more` about it."""
         task = self.tasks.name(self.episodes)
         self.replay.add_episode(episode)
+        self._collected.assign(self.learner.updates)
         learns_ends = self.agent.world_model.continuation is not None
         self.report.explain(episode, self.learner.chunk_length, learns_ends)
         self._metrics.observe(task, episode)

@@ -75,6 +75,26 @@ def test_a_resumed_run_is_the_uninterrupted_one(quick, toy_run, toy, capsys, che
 
 
 @pytest.mark.faults
+def test_a_run_stopped_within_a_fit_is_the_uninterrupted_one(
+    quick, toy_run, tmp_path, checkpoint, monkeypatch, capsys
+):
+    stops = [2, 1]  # of the 3 updates of the first fit, and of the one that is left then
+
+    def within_fit(report, done, updates):
+        if stops[:1] == [done]:
+            del stops[0]
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runs.Report, "within_fit", within_fit)
+    for updates in (2, 3):
+        with pytest.raises(errors.Interrupted):
+            quick(tmp_path)
+        assert f"stopped at update {updates}:" in capsys.readouterr().err
+    quick(tmp_path)
+    assert_same_run(toy_run, tmp_path, checkpoint, 4)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_continued_run_is_the_uninterrupted_one(quick, tmp_path, checkpoint, monkeypatch, rows):
     helpers.workers_as_threads(monkeypatch)
@@ -353,6 +373,7 @@ def test_a_signal_stops_after_an_agent_step_and_a_checkpoint(light, interrupting
     light(toy, train__episodes=5)
     assert "episode 4 of 5, update 9 (checkpoint 4)" in capsys.readouterr().err
     assert len(episodes(toy)) == 5
+    assert helpers.scalars(toy)[-1]["updates"] == 9  # the fit is not repeated
 
 
 def test_a_second_ctrl_c_stops_without_a_checkpoint(light, interrupting, tmp_path):
