@@ -34,17 +34,19 @@ PACKAGES = {
         "analysis",
         "cluster",
     },
-    "machine": {
+    "machine": {"models", "environments", "experience", "agents", "cluster", "training"},
+    "comparisons": {"models", "experience", "agents", "analysis", "training"},
+    "sweeps": {"training", "cluster"},
+    "cli": {
         "models",
-        "environments",
         "experience",
         "agents",
         "analysis",
-        "cluster",
         "training",
+        "machine",
+        "comparisons",
+        "sweeps",
     },
-    "sweeps": {"training", "cluster"},
-    "cli": {"models", "experience", "agents", "analysis", "training", "machine", "sweeps"},
 }
 
 

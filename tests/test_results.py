@@ -8,7 +8,7 @@ from conftest import ROOT
 from helpers import sequences
 
 from planet_tf import training
-from planet_tf.analysis import dial, rows, tables
+from planet_tf.analysis import planners as planner_tables, rows, tables
 
 POLICIES = sorted((ROOT / "results" / "policies").iterdir())
 
@@ -44,7 +44,7 @@ def test_every_csv_can_be_read():
         assert len(curve.points("episodes"))
         assert np.all(np.diff(curve.columns["minutes"]) >= 0)
     for csv in planners:
-        points = dial.summarize(rows.read(csv, dial.Row, "planners"))
+        points = planner_tables.summarize(rows.read(csv, planner_tables.Row, "planners"))
         assert len(points) > 10 and len({point.episodes for point in points}) == 1
 
 

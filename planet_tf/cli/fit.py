@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from planet_tf import storage
+from planet_tf.checks import Whole
 from planet_tf.cli import flags as common
 
 EXAMPLE = "example: planet-tf fit runs/reacher-cpu --point='WorldModel.free_nats = 1' --seeds=2"
@@ -25,15 +26,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--episodes",
-        type=common.WholeNumber(5),
+        type=common.value(Whole(5)),
         metavar="N",
         help="the run's first N: one of five is predicted, the others are fitted (default: all)",
     )
     parser.add_argument(
-        "--updates", type=common.WholeNumber(1), default=2500, help="optimizer steps per fit"
+        "--updates", type=common.count, default=2500, help="optimizer steps per fit"
     )
-    parser.add_argument("--seeds", type=common.WholeNumber(1), default=1, help="fits per point")
-    parser.add_argument("--seed", type=common.WholeNumber(0), default=0, help="the first one")
+    parser.add_argument("--seeds", type=common.count, default=1, help="fits per point")
+    parser.add_argument("--seed", type=common.natural, default=0, help="the first one")
     parser.add_argument(
         "--out",
         type=common.output_file,
@@ -48,7 +49,7 @@ def run(flags: argparse.Namespace) -> None:
     import tqdm
 
     from planet_tf.analysis import fits as tables, rows
-    from planet_tf.machine import fits, points
+    from planet_tf.comparisons import fits, points
 
     asked = [points.Point("the run's", ()), *map(points.parse, flags.point)]
     for point in asked:

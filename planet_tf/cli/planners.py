@@ -17,11 +17,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
     parser.add_argument("path", help="a run's directory, or an exported policy (SavedModel)")
     parser.add_argument(
-        "--episodes", type=common.WholeNumber(1), default=5, help="per planner, the same for all"
+        "--episodes", type=common.count, default=5, help="per planner, the same for all"
     )
-    parser.add_argument(
-        "--seed", type=common.WholeNumber(0), default=0, help="decides all episodes"
-    )
+    parser.add_argument("--seed", type=common.natural, default=0, help="decides all episodes")
     parser.add_argument("--task", help="one of a run's tasks")
     common.add_checkpoint(parser)
     parser.add_argument(
@@ -46,14 +44,14 @@ def run(flags: argparse.Namespace) -> None:
     """Measures what the CSV lacks, then prints the table and draws the figure."""
     import tqdm
 
-    from planet_tf.analysis import canvas, dial, rows
-    from planet_tf.machine import planners, points
+    from planet_tf.analysis import canvas, planners as tables, rows
+    from planet_tf.comparisons import planners, points
     from planet_tf.training import loading
 
     canvas.check_path(flags.out)
     path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
     asked = [points.parse(text) for text in flags.point]
-    found = rows.read(out, dial.Row, "planners")
+    found = rows.read(out, tables.Row, "planners")
     same = {"policy": path, "seed": flags.seed, **({"task": flags.task} if flags.task else {})}
     rows.check_same(out, found, **same)  # before a model is loaded
     subject = planners.subject(path, flags.checkpoint)
@@ -84,7 +82,7 @@ def run(flags: argparse.Namespace) -> None:
                 rows.append(out, row)
                 found.append(row)
                 bar.update()
-    summaries = dial.summarize(found)
-    print(dial.table(summaries))
-    for file in [out, *dial.draw(summaries, flags.out, path)]:
+    summaries = tables.summarize(found)
+    print(tables.table(summaries))
+    for file in [out, *tables.draw(summaries, flags.out, path)]:
         print(file)

@@ -3,7 +3,7 @@
 import pytest
 
 from planet_tf.analysis import fits as tables, rows
-from planet_tf.machine import fits
+from planet_tf.comparisons import fits
 
 NATS = "WorldModel.free_nats = 1"
 

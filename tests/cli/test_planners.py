@@ -3,8 +3,8 @@
 import pytest
 
 from planet_tf import training
-from planet_tf.analysis import dial, rows
-from planet_tf.machine import planners
+from planet_tf.analysis import planners as tables, rows
+from planet_tf.comparisons import planners
 
 POINTS = [
     "--point=CEM.candidates = 6; CEM.elites = 2; WorldModel.precision = 'mixed_bfloat16'",
@@ -16,7 +16,7 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     flags = [toy_run / "policy", *POINTS, f"--out={tmp_path / 'x.png'}"]
     status, out, err = command("planners", *flags, "--episodes=1")
     assert status == 0, err
-    found = rows.read(tmp_path / "x.csv", dial.Row, "planners")
+    found = rows.read(tmp_path / "x.csv", tables.Row, "planners")
     assert [row.evaluations for row in found] == ["12", str(20 + 16 + 2 * 1 + 1)]
     assert {row.horizon for row in found} == {"4"} and {row.episode for row in found} == {0}
     assert [row.precision for row in found] == ["mixed_bfloat16", "float32"]
@@ -35,7 +35,7 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     status, out, err = command("planners", *flags[:-2], flags[-1], "--episodes=2")
     assert status == 0, err
     assert asked == [[1]]
-    assert len(rows.read(tmp_path / "x.csv", dial.Row, "planners")) == 3
+    assert len(rows.read(tmp_path / "x.csv", tables.Row, "planners")) == 3
     # Another model's or other starts do not join them.
     status, _, err = command("planners", *flags, "--seed=1", "--episodes=1")
     assert status == 2 and "holds measurements of seed 0, not 1" in err
@@ -57,7 +57,7 @@ def test_the_usual_points_fit_the_policys_horizon(toy_run):
 
 
 def test_another_task_is_refused_before_a_model_is_loaded(command, tmp_path, monkeypatch):
-    row = dial.Row("run", "walker_walk", 6, 0, "CEM", "CEM", "", 12, 4, "float32", 0, 5.0, 2.0)
+    row = tables.Row("run", "walker_walk", 6, 0, "CEM", "CEM", "", 12, 4, "float32", 0, 5.0, 2.0)
     rows.append(tmp_path / "x.csv", row)
     monkeypatch.setattr(planners, "subject", lambda *_: pytest.fail("loaded"))
     flags = ["run", "--episodes=1", f"--out={tmp_path / 'x.png'}"]

@@ -8,7 +8,7 @@ import pytest
 
 from planet_tf import config, errors, training
 from planet_tf.agents import EpsilonGreedy
-from planet_tf.machine import planners
+from planet_tf.comparisons import planners
 from planet_tf.planning import CategoricalCEM
 from planet_tf.training import loading
 from planet_tf.training.tasks import Tasks

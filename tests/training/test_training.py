@@ -12,7 +12,8 @@ from planet_tf.agents import PlanetAgent
 from planet_tf.analysis import pictures
 from planet_tf.training import Settings, learner
 
-SIZES = {"planet", "cpu", "cpu_64", "cpu_state", "debug", "comparison", "dmcontrol100k", "dmcontrol500k"}
+SIZES = {"planet", "cpu", "cpu_64", "cpu_state", "debug", "comparison"}
+SIZES |= {"dmcontrol100k", "dmcontrol500k"}
 TASKS = {
     "cartpole_balance": ("cartpole_balance", 8),
     "cartpole_swingup": ("cartpole_swingup", 8),

@@ -8,8 +8,8 @@ import pytest
 
 from planet_tf import environments, errors, runtime, training
 from planet_tf.agents import building
+from planet_tf.comparisons import fits, points
 from planet_tf.experience import Collector, ReplayBuffer, UniformPolicy
-from planet_tf.machine import fits, points
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from planet_tf import errors, runtime, storage
 from planet_tf.agents import building
 from planet_tf.analysis.fits import AHEAD, Row
 from planet_tf.analysis.predictions import windows
+from planet_tf.comparisons.points import Point
 from planet_tf.experience import ReplayBuffer
 from planet_tf.experience.episode import Episode
-from planet_tf.machine.points import Point
 from planet_tf.models import WorldModel, open_loop
 from planet_tf.seeds import RunSeeds
 from planet_tf.training import loading, run_directory

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from planet_tf import training
-from planet_tf.analysis.dial import Row
+from planet_tf.analysis.planners import Row
+from planet_tf.comparisons.points import Point
 from planet_tf.experience.timing import TimedPolicy
-from planet_tf.machine.points import Point
 
 
 def default_points(horizon: int, discrete: bool = False) -> list[Point]:

@@ -1,0 +1,1 @@
+"""Trained or fitted, then compared: the settings of models and of planners."""
