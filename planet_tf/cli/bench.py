@@ -19,19 +19,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jit", choices=list(_JIT), default="auto", help="XLA; auto: see train.jit_compile"
     )
-    parser.add_argument(
-        "--repeats", type=common.WholeNumber(1), default=5, help="measurements per median"
-    )
+    parser.add_argument("--repeats", type=common.count, default=5, help="measurements per median")
     parser.add_argument(
         "--cycle",
-        type=common.WholeNumber(0),
+        type=common.natural,
         default=0,
         metavar="UPDATES",
         help="also times a whole cycle of UPDATES updates and an episode (the algorithm's: 100)",
     )
     parser.add_argument(
         "--cluster",
-        type=common.WholeNumber(1),
+        type=common.count,
         nargs="+",
         metavar="COLLECTORS",
         help="measures remote collectors instead, once per number, in a simulated task, and how "

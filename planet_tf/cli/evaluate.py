@@ -15,10 +15,8 @@ EXAMPLE = "example: planet-tf evaluate runs/cartpole_swingup-cpu --episodes=10 -
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags."""
     parser.add_argument("path", help="a run's directory, or an exported policy (SavedModel)")
-    parser.add_argument("--episodes", type=common.WholeNumber(1), default=10)
-    parser.add_argument(
-        "--seed", type=common.WholeNumber(0), default=0, help="decides all episodes"
-    )
+    parser.add_argument("--episodes", type=common.count, default=10)
+    parser.add_argument("--seed", type=common.natural, default=0, help="decides all episodes")
     parser.add_argument(
         "--task", help="one of a run's tasks, or another task than the policy was trained on"
     )

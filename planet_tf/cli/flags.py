@@ -1,50 +1,31 @@
 """Flags that several commands share, and the types of their values."""
 
 import argparse
+import contextlib
 import pathlib
+from collections.abc import Callable
 
 from planet_tf import errors, storage
+from planet_tf.checks import Number, Whole
 
 
-class WholeNumber:
-    """The type of a flag: a whole number of at least `least`."""
+def value(rule: Whole | Number) -> Callable[[str], float]:
+    """Returns the type of a flag: the numbers that a rule accepts."""
+    convert = int if isinstance(rule, Whole) else float
 
-    def __init__(self, least: int):
-        self._least = least
+    def parse(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if rule.accepts(found := convert(text)):
+                return found
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
 
-    def __call__(self, text: str) -> int:
-        """Returns the number; raises ArgumentTypeError for anything else."""
-        try:
-            value = int(text)
-        except ValueError:
-            value = self._least - 1
-        if value < self._least:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number of at least {self._least}, got {text!r}"
-            )
-        return value
+    return parse
 
 
-def amount(text: str) -> float:
-    """Returns a number of at least 0; raises ArgumentTypeError for anything else."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
-    return value
-
-
-def frame_rate(text: str) -> float:
-    """Returns frames per second, 0.1 to 100, the range of GIFs; else raises ArgumentTypeError."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"must be a number from 0.1 to 100, got {text!r}")
-    return value
+natural = value(Whole(0))
+count = value(Whole(1))
+amount = value(Number(0))
+frame_rate = value(Number(0.1, 100))  # the range of GIFs
 
 
 def output_file(text: str) -> pathlib.Path:
@@ -80,7 +61,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Adds --checkpoint."""
     parser.add_argument(
         "--checkpoint",
-        type=WholeNumber(0),
+        type=natural,
         metavar="N",
         help="the run's checkpoint after N episodes (default: the newest)",
     )
@@ -95,7 +76,7 @@ def add_video_size(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--size",
-        type=WholeNumber(1),
+        type=count,
         default=videos.SIZE,
         metavar="PIXELS",
         help="side of each image in the video, rounded down to an integer multiple",

@@ -23,10 +23,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.npz",
         help="from the run's episodes/ (default: the newest held-out one)",
     )
-    parser.add_argument("--context", type=common.WholeNumber(1), default=5, help="frames seen")
+    parser.add_argument("--context", type=common.count, default=5, help="frames seen")
     parser.add_argument(
         "--steps",
-        type=common.WholeNumber(1),
+        type=common.count,
         default=45,
         help="steps predicted in strip and errors; in the video: all",
     )

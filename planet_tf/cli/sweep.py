@@ -42,14 +42,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="holds a directory for each run; all machines must see it (default: runs/sweep)",
     )
     parser.add_argument(
-        "--cpus", type=common.WholeNumber(1), default=1, help="CPUs of each run (default: 1)"
+        "--cpus", type=common.count, default=1, help="CPUs of each run (default: 1)"
     )
     parser.add_argument(
         "--gpus", type=common.amount, default=0.0, help="GPUs of each run, or a share, such as 0.25"
     )
     parser.add_argument(
         "--retries",
-        type=common.WholeNumber(0),
+        type=common.natural,
         default=3,
         help="how often a run that fails is resumed from its checkpoint (default: 3)",
     )

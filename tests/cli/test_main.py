@@ -105,10 +105,10 @@ def test_impossible_frame_rates_are_refused(text):
 
 
 def test_whole_numbers_are_checked():
-    assert [flags.WholeNumber(1)("1"), flags.WholeNumber(0)("0")] == [1, 0]
+    assert [flags.count("1"), flags.natural("0")] == [1, 0]
     for text in ("0", "-1", "1.5", "x", ""):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}'"):
-            flags.WholeNumber(1)(text)
+            flags.count(text)
 
 
 def test_output_file_needs_its_folder(tmp_path, monkeypatch):
