@@ -276,6 +276,27 @@ def test_mujoco_environments_are_stepped_and_drawn(name, state, actions, termina
     env.close()
 
 
+@pytest.mark.parametrize(
+    ("name", "observations", "actions", "discrete"),
+    [
+        ("gym:BipedalWalker-v3", ("image", "state"), 4, False),
+        ("gym:CarRacing-v3", ("image",), 3, False),  # its observation is the picture
+        ("gym:LunarLander-v3", ("image", "state"), 4, True),
+    ],
+)
+def test_box2d_environments_are_stepped_and_drawn(name, observations, actions, discrete):
+    env = environments.load(name, seed=0, action_repeat=2, observations=observations)
+    assert env.action_spec().shape == (actions,)
+    assert action_specs.is_discrete(env.action_spec()) == discrete
+    random, step = np.random.default_rng(0), env.reset()
+    for _ in range(10):
+        for key, spec in env.observation_spec().items():
+            assert spec.check_array(step.observation[key])
+        step = env.step(action_specs.sample(env.action_spec(), random))
+    assert step.observation["image"].std() > 10 and not step.is_last()
+    env.close()
+
+
 def test_a_seed_decides_an_episode():
     def starts(seed):
         env = environments.load("gym:Pendulum-v1", seed=seed, observations=("state",))
