@@ -1,6 +1,7 @@
 """Where episodes come from: an environment that is replaced when it fails."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -75,8 +76,9 @@ class Collector:
             ) from error
 
     def close(self) -> None:
-        """Closes the environment; reports an error, which must not hide one that came before."""
+        """Closes the environment; prints an error, which must not hide one that came before."""
         try:
             self.env.close()
         except Exception as error:  # whatever a simulator or a robot may raise
-            self.report(f"{self.env.name} did not close: {type(error).__name__}: {error}")
+            what = f"{type(error).__name__}: {error}"
+            print(f"{self.env.name} did not close: {what}", file=sys.stderr)

@@ -268,7 +268,7 @@ def _cycle(run: Run, updates: int, seconds: ActSeconds, frames: Sequence[Part]) 
     run.hold_out_random()
     run.fit(1)  # traces what the first fit traces
     start = time.perf_counter()
-    run.fit(1 + updates)  # all but the one taken
+    run.fit(updates)
     fitting = time.perf_counter() - start
     run.collect()
     run.save()

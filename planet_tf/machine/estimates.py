@@ -39,7 +39,7 @@ class DryRun:
 
     def __init__(self, settings: Settings, tasks: int):
         self.episodes = self.heldout_episodes = self.evaluated = 0
-        self.updates = self.evaluations = 0
+        self.updates = self.updates_since_collection = self.evaluations = 0
         self.random_episodes = self.planned_episodes = self.scored_episodes = 0
         self._tasks = tasks
         loop.learn(self, settings)

@@ -16,7 +16,7 @@ def learn(run, settings: Settings) -> None:
 
     while (missing := settings.episodes - run.episodes) > 0:
         before, count = run.episodes, min(missing, settings.environments)
-        run.fit(count * settings.updates_per_episode)
+        run.fit(count * settings.updates_per_episode - run.updates_since_collection)
         if settings.random_collection:
             run.collect_random(count)
         else:

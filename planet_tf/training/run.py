@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tf_agents.policies import py_policy
 
 from planet_tf import errors, seeds, storage
 from planet_tf.agents import PlanetPyPolicy, export_policy
 from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
 from planet_tf.experience.episode import returns
 from planet_tf.experience.metrics import CollectMetrics
-from planet_tf.experience.timing import TimedPolicy, traced
+from planet_tf.experience.timing import traced
 from planet_tf.seeds import Stream
 from planet_tf.training import interrupts, remote, replicas
 from planet_tf.training.checkpoints import Checkpoints
@@ -91,8 +92,9 @@ class Run:
     def _build(self, settings: Settings, strategy, parts: contextlib.ExitStack) -> None:
         """Makes environments, agent, learner and policies."""
         self._orders = replicas.Orders(strategy)
-        names = "failures", "evaluated", "collected"
-        self._failures, self._evaluated, self._collected = map(_counter, names)
+        counter = functools.partial(tf.Variable, 0, trainable=False)
+        self._failures, self._evaluated = counter(name="failures"), counter(name="evaluated")
+        self._updates_at_collection = counter(name="updates_at_collection")
         seed = self._seeds.integer(Stream.ENVIRONMENT)
         self.tasks = Tasks(settings.task, seed, settings.environments, self._environment_failed)
         parts.callback(self.tasks.close)
@@ -100,7 +102,7 @@ class Run:
         self.learner = make_learner(self.identity, settings, strategy)
         self.agent = self.learner.agent
         env = self.tasks.env
-        self._random_policy = TimedPolicy(UniformPolicy(env))
+        self._random_policy = UniformPolicy(env)
         self.collect_policy, self.policy = (
             traced(PlanetPyPolicy(policy, batch_time_steps=not env.batched), env)
             for policy in (self.agent.collect_policy, self.agent.policy)
@@ -118,12 +120,13 @@ class Run:
             agent=self.agent,
             evaluated=self._evaluated,
             failures=self._failures,
-            collected=self._collected,
+            updates_at_collection=self._updates_at_collection,
             **self._metrics.objects,
         )
         saved = self._checkpoints.restore()
         for number, episode in self.replay.episodes_since(saved or 0):
             self._metrics.observe(self.tasks.name(number), episode)
+            self._updates_at_collection.assign(self.learner.updates)
         self.directory.write()
         self.report = Report(self.directory, episodes, self.counters())
         if self.episodes:
@@ -144,12 +147,8 @@ class Run:
             self.heldout.add_episode(episode)
 
     def fit(self, updates: int) -> None:
-        """Takes `updates` optimizer steps on chunks of the replay, since the last collection.
-
-        Those that a process took before it was stopped count.
-        """
-        updates -= self.learner.updates - int(self._collected)
-        if updates <= 0:
+        """Takes `updates` optimizer steps on chunks of the replay; none if that is below 1."""
+        if updates < 1:
             return
         self._orders.give(self.episodes, self.learner.updates, updates)
         terms = self.learner.fit(
@@ -228,6 +227,11 @@ class Run:
         begun = self._remote.evaluating_since if self._remote else {}
         return begun.get("episodes", int(self._evaluated))
 
+    @property
+    def updates_since_collection(self) -> int:
+        """Optimizer steps since the last collection: a fit that was stopped has taken some."""
+        return self.learner.updates - int(self._updates_at_collection)
+
     def counters(self) -> dict[str, int]:
         """Returns all counters; an env step is a simulator step (agent steps x action repeat)."""
         steps = self._metrics.agent_steps()
@@ -240,7 +244,8 @@ class Run:
 
     def release_machines(self) -> None:
         """Tells the other machines that the run has ended."""
-        self._orders.give(self.episodes, self.learner.updates, 0)
+        with contextlib.suppress(errors.MachineLost), replicas.lost_machines_named():
+            self._orders.give(self.episodes, self.learner.updates, 0)
 
     def close(self) -> None:
         """Closes environments and files, and unlocks the directory."""
@@ -248,18 +253,17 @@ class Run:
 
     # Collection.
 
-    def _collect(self, policy: TimedPolicy, count: int) -> None:
-        policy.pop_mean_ms()  # what was decided before
+    def _collect(self, policy: py_policy.PyPolicy, count: int) -> None:
+        self.collect_policy.pop_mean_ms()  # what was decided before
         sequence = functools.partial(self._seeds.sequence, Stream.COLLECT)
         for episode in self.tasks.episodes(policy, sequence, self.episodes, count):
-            planned = policy is self.collect_policy
-            self._add(episode, policy.mean_ms if planned else 0.0)
+            self._add(episode, self.collect_policy.mean_ms)  # 0: the random policy plans nothing
 
     def _add(self, episode: Episode, decision_ms: float, **more: float) -> None:
         """Adds an episode to the replay, and reports it, with `more` about it."""
         task = self.tasks.name(self.episodes)
         self.replay.add_episode(episode)
-        self._collected.assign(self.learner.updates)
+        self._updates_at_collection.assign(self.learner.updates)
         learns_ends = self.agent.world_model.continuation is not None
         self.report.explain(episode, self.learner.chunk_length, learns_ends)
         self._metrics.observe(task, episode)
@@ -292,7 +296,3 @@ class Run:
         interrupts.check()  # a signal to the whole process group kills workers too
         self._failures.assign_add(1)
         self.report.line(line)
-
-
-def _counter(name: str) -> tf.Variable:
-    return tf.Variable(0, trainable=False, name=name)

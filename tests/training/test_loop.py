@@ -28,7 +28,7 @@ class Tape:
     def __init__(self, stop=None):
         self.acts, self.stop = [], stop
         self.episodes = self.heldout_episodes = self.evaluated = 0
-        self.saved = None
+        self.saved, self.updates_since_collection = None, 0
 
     def _record(self, *act):
         if len(self.acts) == self.stop:
@@ -38,6 +38,7 @@ class Tape:
     def collect_random(self, count=1):
         self._record("random", count)
         self.episodes += count
+        self.updates_since_collection = 0
 
     def hold_out_random(self, count=1):
         self._record("hold out", count)
@@ -45,10 +46,12 @@ class Tape:
 
     def fit(self, updates):
         self._record("fit", updates)
+        self.updates_since_collection += updates
 
     def collect(self, count=1):
         self._record("collect", count)
         self.episodes += count
+        self.updates_since_collection = 0
 
     def evaluate(self, episodes):
         self._record("evaluate", episodes)
@@ -119,6 +122,11 @@ def test_the_last_episode_is_always_evaluated(every):
 
 def test_a_complete_run_is_exported_again():
     assert tape(SMALL, episodes=5, heldout_episodes=9, evaluated=5) == ["export"]
+
+
+def test_a_fit_that_was_stopped_is_completed():
+    acts = tape(SMALL, episodes=2, heldout_episodes=1, updates_since_collection=2)
+    assert acts[:4] == ["fit 1", "collect 1", "save", "export"]
 
 
 def test_a_run_may_be_continued_beyond_its_end():

@@ -254,7 +254,12 @@ def test_a_reward_that_is_not_finite_ends_the_run(light, tmp_path, capsys, monke
 
 def test_nothing_stays_open_if_a_run_cannot_be_opened(light, tmp_path, monkeypatch):
     closed = []
-    monkeypatch.setattr(dot_goal.DotGoal, "close", lambda self: closed.append(self))
+
+    def close(self):
+        closed.append(self)
+        raise OSError("the port is gone")
+
+    monkeypatch.setattr(dot_goal.DotGoal, "close", close)
     (tmp_path / "episodes").write_text("not a directory")
     with pytest.raises(errors.StorageError, match=str(tmp_path)):
         light(tmp_path)
@@ -374,6 +379,9 @@ def test_a_signal_stops_after_an_agent_step_and_a_checkpoint(light, interrupting
     assert "episode 4 of 5, update 9 (checkpoint 4)" in capsys.readouterr().err
     assert len(episodes(toy)) == 5
     assert helpers.scalars(toy)[-1]["updates"] == 9  # the fit is not repeated
+    lose_newest_checkpoint(toy, 5)
+    light(toy, train__episodes=6)  # from checkpoint 4: its fit was that of episode 5
+    assert helpers.scalars(toy)[-1]["updates"] == 12
 
 
 def test_a_second_ctrl_c_stops_without_a_checkpoint(light, interrupting, tmp_path):
