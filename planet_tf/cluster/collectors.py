@@ -241,7 +241,10 @@ class Pool:
         try:
             found = self._ray.get(answer)
             _raise(found)
-        except (self._ray.exceptions.RayError, errors.EnvironmentFailure) as error:
+        except (self._ray.exceptions.RayError, errors.PlanetError) as error:
+            broken = isinstance(error, (self._ray.exceptions.RayError, errors.EnvironmentFailure))
+            if job and not broken:  # such as a model that is not finite: no other collector helps
+                raise
             self._replace(index, error)
             if job:  # the collector's process has tried the first of the seeds that follow
                 self._queue.insert(0, job._replace(sequence=job.sequence.spawn(2)[1]))
@@ -264,7 +267,7 @@ class Pool:
             self._report(f"{failed}; starting it again")
             self._start(index)
         else:
-            self._report(f"{failed}; going on with {len(self._collectors)} collectors")
+            self._report(f"{failed}; collectors left: {len(self._collectors)}")
 
 
 def _raise(answer) -> None:

@@ -40,6 +40,7 @@ class FakeRay:
         self.started, self.answers, self.killed, self.closed = 0, [], [], False
         self.fails = []  # results of the next episodes, instead of good ones
         self.starts = True  # whether there is room for another collector
+        self.bad_starts = []  # results of the next replacements, instead of good ones
 
     def remote(self, kind):
         return self
@@ -81,10 +82,10 @@ class FakeStart:
     """What a collector answers once it has started."""
 
     def __init__(self, ray):
-        self.is_done = ray.starts
+        self._ray, self.is_done = ray, ray.starts
 
     def value(self):
-        return None
+        return self._ray.bad_starts.pop(0) if self._ray.bad_starts else None
 
 
 class FakeAnswer:
@@ -206,7 +207,7 @@ def test_a_collector_that_is_dropped_in_an_evaluation_leaves_it_to_another(ray, 
     pool._failures[0], ray.fails = 2, [Lost()]
     evaluate(pool, 100, 50, 51)
     found = pool.pop_evaluation(wait=True)
-    assert "going on with 1 collectors" in pool.lines[0]
+    assert "collectors left: 1" in pool.lines[0]
     assert sorted((number(each.episode), each.episode.spawn_key) for each in found) == [
         (50, (1,)),
         (51, ()),
@@ -230,6 +231,12 @@ def test_a_collector_that_cannot_be_started_again_holds_up_nobody(ray, pool):
     ]
     evaluate(pool, 100, 50, 51)
     assert numbers(pool.pop_evaluation(wait=True)) == [50, 51]
+
+
+def test_a_replacement_that_cannot_be_made_is_replaced_too(ray, pool):
+    ray.fails, ray.bad_starts = [Lost()], [errors.ConfigError("the port is in use")]
+    assert numbers(take(pool, 100, 0, 3, 3)) == [1, 0, 2]
+    assert "the port is in use (failure 2 in a row); starting it again" in pool.lines[1]
 
 
 def test_failures_of_an_environment_are_reported(ray, pool):
@@ -268,22 +275,22 @@ def test_a_collector_is_dropped_after_three_failures_and_the_last_ends_the_run(r
     ray.fails = [Lost() for _ in range(6)]
     with pytest.raises(errors.EnvironmentFailure, match="all collectors failed 3 times"):
         take(pool, 0, 0, 1, 1)
-    assert [line.split("; ")[1] for line in pool.lines if "going on" in line] == [
-        "going on with 1 collectors",
-        "going on with 0 collectors",
+    assert [line.split("; ")[1] for line in pool.lines if "left" in line] == [
+        "collectors left: 1",
+        "collectors left: 0",
     ]
 
 
 def test_the_episode_of_a_dropped_collector_goes_to_an_idle_one(ray, pool):
     pool._failures[0], ray.fails = 2, [Lost()]
     (found,) = take(pool, 0, 0, 1, 1)  # one episode: one collector works; the other is idle
-    assert found.episode.spawn_key == (1,) and "going on with 1 collectors" in pool.lines[0]
+    assert found.episode.spawn_key == (1,) and "collectors left: 1" in pool.lines[0]
 
 
 def test_no_two_episodes_have_the_same_seeds_when_a_collector_is_dropped(ray, pool):
     pool._failures[0], ray.fails = 2, [Lost()]  # of the first collector, which works on 0
     found = [each.episode for each in take(pool, 0, 0, 3, 100)]
-    assert "going on with 1 collectors" in pool.lines[0]
+    assert "collectors left: 1" in pool.lines[0]
     assert [(number(each), each.spawn_key) for each in found] == [(1, ()), (0, (1,)), (2, ())]
 
 
