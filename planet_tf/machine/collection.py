@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import gin
 import numpy as np
 
-from planet_tf import config
+from planet_tf import config, errors
 from planet_tf.agents import building
 from planet_tf.cluster.actor import Weights
 from planet_tf.cluster.collectors import Pool
@@ -17,7 +17,7 @@ from planet_tf.environments import dot_goal
 from planet_tf.machine import benchmark, estimates
 from planet_tf.training import Settings, remote
 from planet_tf.training.run import Run
-from planet_tf.training.tasks import Tasks
+from planet_tf.training.tasks import Tasks, checked
 
 SIMULATION = (
     "train.task = 'planet_tf.machine.collection:slow_dot_goal'",
@@ -173,6 +173,8 @@ def costs(
     """
     gin.clear_config()
     config.parse(gin_files, bindings)
+    if len(checked(Settings().task)) > 1:
+        raise errors.ConfigError("remote collectors collect one task", setting="train.task")
     with benchmark.fresh_run(jit_compile) as (run, settings):
         seconds = benchmark.act_seconds(run, repeats)
         ((number, episode),) = run.replay.episodes_since(run.episodes - 1)

@@ -62,8 +62,15 @@ def make(
       seeds: of each combination.
 
     Raises:
-      ConfigError: if two cells have one name.
+      ConfigError: if two cells have one name, or a setting is the seed.
     """
+    given = [binding.partition("=")[0].strip() for binding in bindings]
+    if "train.seed" in [*given, *(name for name, _ in grid)]:
+        raise errors.ConfigError(
+            "train.seed cannot be set for all runs of a sweep, nor vary in its grid",
+            "--seeds sets it, such as --seeds=0:3",
+            "train.seed",
+        )
     choices = [[(name, value) for value in values] for name, values in grid]
     cells = []
     for task, chosen, seed in itertools.product(named, itertools.product(*choices), seeds):

@@ -40,7 +40,7 @@ class Settings:
         then takes a minute. Updates that several replicas share are not compiled.
 
     Raises:
-      ConfigError: if there would be nothing to learn.
+      ConfigError: if there would be nothing to learn, or settings exclude each other.
     """
 
     task: str | Sequence[str] = ""
@@ -68,6 +68,12 @@ class Settings:
                 f"train.seed_episodes ({self.seed_episodes}) must be at least the number of tasks, "
                 f"{tasks}: they are counted over all tasks",
                 setting="train.seed_episodes",
+            )
+        if self.environments > 1 and tasks > 1:
+            raise errors.ConfigError(
+                f"train.environments ({self.environments}) must be 1 with several tasks: episodes "
+                "are collected from each in turn",
+                setting="train.environments",
             )
         if self.collectors and (self.environments > 1 or tasks > 1 or self.random_collection):
             raise errors.ConfigError(

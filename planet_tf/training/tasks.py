@@ -40,12 +40,6 @@ class Tasks:
           ConfigError: if a setting cannot be used.
         """
         self.names = checked(task)
-        if self.several and rows > 1:
-            raise errors.ConfigError(
-                f"train.environments ({rows}) must be 1 with several tasks: episodes are collected "
-                "from each in turn",
-                setting="train.environments",
-            )
         self.collectors = _collectors(self.names, seed, rows, report)
 
     @property

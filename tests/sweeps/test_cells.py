@@ -67,6 +67,15 @@ def test_two_runs_in_one_directory_are_refused(twice):
         make(**twice)
 
 
+@pytest.mark.parametrize(
+    "given", [{"bindings": ["train.seed=3"]}, {"grid": [("train.seed", ["1", "2"])]}]
+)
+def test_seeds_are_set_in_one_place(given):
+    with pytest.raises(errors.ConfigError, match=r"train\.seed") as error:
+        make(**given)
+    assert "--seeds" in error.value.hint
+
+
 def test_a_grid_is_a_list_of_values():
     parsed = cells.parse_grid("Encoder.filters = [(8, 16), None, 'x', 1e-3]")
     assert parsed == ("Encoder.filters", ["(8, 16)", "None", "'x'", "0.001"])

@@ -36,6 +36,13 @@ def test_every_task_needs_a_seed_episode():
     assert Settings(task=("a", "b"), seed_episodes=2).seed_episodes == 2
 
 
+@pytest.mark.parametrize("setting", ["environments", "collectors"])
+def test_several_tasks_take_one_environment_each(setting):
+    with pytest.raises(errors.ConfigError, match=r"\(2\)") as error:
+        Settings(task=("a", "b"), **{setting: 2})
+    assert error.value.setting == f"train.{setting}"
+
+
 def test_gin_sets_them():
     gin.bind_parameter("train.batch_size", 7)
     assert Settings(task="dot_goal").batch_size == 7

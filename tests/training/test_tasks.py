@@ -58,12 +58,6 @@ def test_the_identity_of_one_task_has_no_lists(shows, camera):
     tasks.close()
 
 
-def test_several_tasks_take_one_environment_each():
-    with pytest.raises(errors.ConfigError, match="2") as error:
-        Tasks(SEVERAL, seed=1, rows=2)
-    assert error.value.setting == "train.environments"
-
-
 def test_states_of_several_tasks_must_agree():
     gin.bind_parameter("load_environment.observations", STATE)
     with pytest.raises(errors.ConfigError, match="'dot_goal': 4, 'cartpole_swingup': 5") as error:
