@@ -5,6 +5,7 @@ A run's variant is its directory's name without -seedN.
 
 import argparse
 import pathlib
+from collections.abc import Iterable, Sequence
 
 from planet_tf import storage
 from planet_tf.analysis import aggregation, figures, published, tables
@@ -65,11 +66,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _label(text: str) -> tuple[str, str]:
+def _label(text: str) -> str:
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"{text}: must be VARIANT=LABEL")
-    variant, _, label = text.partition("=")
-    return variant, label
+    return text
+
+
+def _labels(texts: Sequence[str], variants: Iterable[str]) -> dict[str, str]:
+    """Splits each VARIANT=LABEL after the longest variant that fits: those of sweeps hold '='."""
+    longest = sorted(variants, key=len, reverse=True)
+    found = {}
+    for text in texts:
+        fits = (variant for variant in longest if text.startswith(f"{variant}="))
+        variant = next(fits, text.partition("=")[0])
+        found[variant] = text[len(variant) + 1 :]
+    return found
 
 
 def run(flags: argparse.Namespace) -> None:
@@ -90,7 +101,7 @@ def run(flags: argparse.Namespace) -> None:
             flags.x,
             flags.statistic,
             flags.title,
-            dict(flags.labels),
+            _labels(flags.labels, {curve.variant for curve in curves}),
             published.references(flags.reference) if flags.reference else None,
         )
     for file in files:

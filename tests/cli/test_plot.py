@@ -7,6 +7,7 @@ import pytest
 from helpers import names, scored_run
 
 from planet_tf.analysis import figures, published
+from planet_tf.cli import plot
 
 
 @pytest.fixture
@@ -35,6 +36,13 @@ def test_flags_reach_the_figure(command, runs, drawn):
     assert str(path) == "x.png"
     paper = published.references("paper")
     assert rest == ["minutes", "iqm", "T", {"a": "one", "b": "t=wo"}, paper]
+
+
+def test_labels_of_variants_that_hold_an_equals_sign():
+    variants = ["cup", "cup-rate=0.1", "cup-rate=0.1-b"]
+    given = ["cup=a=b", "cup-rate=0.1=slow", "cup-rate=0.1-b=b", "cap=x"]
+    expected = {"cup": "a=b", "cup-rate=0.1": "slow", "cup-rate=0.1-b": "b", "cap": "x"}
+    assert plot._labels(given, variants) == expected
 
 
 def test_figure_is_written_and_named(command, runs, tmp_path):
