@@ -7,7 +7,8 @@
     policy = planet_tf.load_policy("runs/swingup/policy")  # a TF-Agents PyPolicy
 
 The packages, in the order in which data flows through them: `environments`, `models`, `planning`,
-`agents`, `experience`, `cluster`, `training`, `analysis`, `machine`, `sweeps`, `cli`.
+`agents`, `experience`, `cluster`, `training`, `analysis`, `machine`, `comparisons`, `sweeps`,
+`cli`.
 """
 
 import importlib

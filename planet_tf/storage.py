@@ -1,6 +1,7 @@
 """Paths that users name, and files that are written whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -96,6 +97,39 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file whole or not at all; raises StorageError if it cannot."""
     with atomic_file(path) as file:
         file.write(text.encode())
+
+
+def append(path: str | os.PathLike, text: str) -> None:
+    """Adds whole lines to a text file, after its last whole line.
+
+    Raises:
+      StorageError: if it cannot be written.
+    """
+    path = expand(path)
+    with writing(path):
+        drop_truncated_line(path)
+        with path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+
+def drop_truncated_line(path: pathlib.Path) -> None:
+    """Removes what follows the last line break of a file: left by a kill or a full disk."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+
+
+def json_lines(path: pathlib.Path) -> list[dict]:
+    """Returns the objects of a file, one per line, without truncated lines; [] without a file."""
+    lines = []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            if isinstance(found := json.loads(line), dict):
+                lines.append(found)
+    return lines
 
 
 def remove_unfinished(directory: str | os.PathLike) -> None:

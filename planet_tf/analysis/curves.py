@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planet_tf import errors
+from planet_tf import errors, storage
 
 COLUMNS = (
     "task",
@@ -73,7 +73,8 @@ def read_run(root: pathlib.Path) -> list[Curve]:
     task, seed = _identity(root)
     tasks = [task] if isinstance(task, str) else task
     several = tasks is task
-    lines = [line for line in _lines(root / "scalars.jsonl") if {"time", "episodes"} <= line.keys()]
+    logged = storage.json_lines(root / "scalars.jsonl")
+    lines = [line for line in logged if {"time", "episodes"} <= line.keys()]
     minutes = minutes_without_pauses([line["time"] for line in lines], _starts(root))
     variant = re.sub(r"-seed\d+$", "", root.resolve().name)
     curves = []
@@ -90,8 +91,8 @@ def read_run(root: pathlib.Path) -> list[Curve]:
         for line, minute in zip(lines, minutes, strict=True):
             values = {column: _number(line.get(tag)) for tag, column in tags.items() if tag in line}
             if values:
-                # An evaluation follows the collection of the episode that it counts last; beside
-                # the training, that of others too.
+                # An evaluation is logged after the last episode that it counts; one by remote
+                # collectors perhaps after later episodes, too.
                 newest = max(newest, line["episodes"])
                 counters = {counter: _number(line.get(counter)) for counter in COUNTERS}
                 row = rows.setdefault(line["episodes"], {})
@@ -124,8 +125,8 @@ def minutes_without_pauses(times: Sequence[float], starts: Sequence[float]) -> n
 
 def _starts(root: pathlib.Path) -> list[float]:
     """Returns when the processes of a run started, in seconds; see `training.provenance`."""
-    file = root / "processes.jsonl"
-    found = [line["started"] for line in _lines(file) if "started" in line] if file.exists() else []
+    processes = storage.json_lines(root / "processes.jsonl")
+    found = [process["started"] for process in processes if "started" in process]
     return [datetime.datetime.fromisoformat(text).timestamp() for text in found]
 
 
@@ -136,19 +137,6 @@ def _identity(root: pathlib.Path) -> tuple[str | list[str], int]:
         return run["task"], int(run["seed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.ConfigError(f"{root}: its run.json has no task and seed") from error
-
-
-def _lines(path: pathlib.Path) -> list[dict]:
-    """Returns the objects of a file, one per line, without truncated lines (left by a kill)."""
-    lines = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
 
 
 def _number(value: float | None) -> float:

@@ -1,6 +1,7 @@
 """Measurements as rows of a CSV: named tuples of numbers and texts, added one at a time."""
 
 import csv
+import io
 import os
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,12 +25,14 @@ def read(path: str | os.PathLike, kind: type[R], what: str) -> list[R]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != kind._fields:
-                raise ValueError(f"its columns are not {','.join(kind._fields)}")
-            return [_row(kind, cells) for cells in reader]
-    except (OSError, ValueError, TypeError) as error:
+        text = path.read_bytes().decode()
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if tuple(reader.fieldnames or ()) != kind._fields:
+            raise ValueError(f"its columns are not {','.join(kind._fields)}")
+        if not text.endswith("\n"):
+            raise ValueError("it does not end with a line break")
+        return [_row(kind, cells) for cells in reader]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise errors.ConfigError(
             f"{path} holds no {what}, or a last line that was cut off: {error}",
             "remove that line, or name another file with --out",
@@ -37,8 +40,8 @@ def read(path: str | os.PathLike, kind: type[R], what: str) -> list[R]:
 
 
 def _row(kind: type[R], cells: dict[str, str]) -> R:
-    if None in cells.values():
-        raise ValueError("a row is too short")
+    if None in cells or None in cells.values():
+        raise ValueError("a row has too many cells, or too few")
     types = {name: t if t in (int, float) else str for name, t in kind.__annotations__.items()}
     values: dict[str, Any] = {name: types[name](cell) for name, cell in cells.items()}
     return kind(**values)  # type: ignore[call-overload]
@@ -46,12 +49,12 @@ def _row(kind: type[R], cells: dict[str, str]) -> R:
 
 def append(path: str | os.PathLike, row: NamedTuple) -> None:
     """Adds a row to a CSV, which is created if it is missing; floats have three decimals."""
-    path = storage.expand(path)
-    with storage.writing(path), path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not file.tell():
-            writer.writerow(row._fields)
-        writer.writerow(round(value, 3) if isinstance(value, float) else value for value in row)
+    path, lines = storage.expand(path), io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    if not path.exists() or not path.stat().st_size:
+        writer.writerow(row._fields)
+    writer.writerow(round(value, 3) if isinstance(value, float) else value for value in row)
+    storage.append(path, lines.getvalue())
 
 
 def check_same(path: str | os.PathLike, rows: list, **values) -> None:

@@ -151,7 +151,7 @@ def _run(path: str, task: str, updates: int) -> dict | None:
         "seed": curve.seed,
         **counts,
         "minutes": round(float(curve.columns["minutes"][row]), 2),
-        "processes": provenance.read(root),
+        "processes": storage.json_lines(root / provenance.FILE),
     }
 
 

@@ -30,7 +30,7 @@ class Log:
         root = pathlib.Path(root_dir)
         self._path = root / "scalars.jsonl"
         with storage.writing(root):
-            _end_truncated_line(self._path)
+            storage.drop_truncated_line(self._path)
             self._writer = tf.summary.create_file_writer(os.fspath(root / "tensorboard"))
             self._lines = self._path.open("a", buffering=1, encoding="utf-8")  # line by line
 
@@ -108,12 +108,3 @@ def _plain(value: str) -> float | bool | str:
     except (ValueError, SyntaxError):
         return value
     return literal if isinstance(literal, (bool, int, float)) else value
-
-
-def _end_truncated_line(path: pathlib.Path) -> None:
-    """Drops a truncated last line, left by a kill or a full disk."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)

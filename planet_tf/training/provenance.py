@@ -24,9 +24,7 @@ def record(root: pathlib.Path) -> None:
     Raises:
       StorageError: if it cannot be written.
     """
-    path = root / FILE
-    with storage.writing(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(this_process()) + "\n")
+    storage.append(root / FILE, json.dumps(this_process()) + "\n")
 
 
 def this_process() -> dict:
@@ -47,17 +45,6 @@ def this_process() -> dict:
     }
 
 
-def read(root: pathlib.Path) -> list[dict]:
-    """Returns what the processes of a run recorded, without lines that a kill has cut off."""
-    path, found = root / FILE, []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
 def commit(source: pathlib.Path = _SOURCE) -> str | None:
     """Returns the commit of a git checkout, with '-dirty' if files differ; else None."""
     if not (source / ".git").exists():  # installed from a wheel, maybe inside another repository
@@ -72,9 +59,6 @@ def commit(source: pathlib.Path = _SOURCE) -> str | None:
 
 def _cpu() -> str:
     """Returns the processor's name."""
-    try:
-        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # not Linux
-        text = ""
+    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     found = re.search(r"(?m)^model name\s*:\s*(.+)$", text)
     return found.group(1) if found else platform.processor() or platform.machine()

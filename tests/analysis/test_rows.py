@@ -28,7 +28,13 @@ def test_rows_are_read_back(tmp_path):
     assert rows.read(path, Row, "scores") == [Row("a, b", 3, 0.123, "12"), Row("", 4, 2.0, "")]
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", HEADER + "a,3,0.1\n", HEADER + "a,x,0.1,1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a,b\n1,2\n", HEADER + "a,3,0.1\n", HEADER + "a,x,0.1,1\n"),
+        *(HEADER + "a,3,0.1,1,2\n", HEADER + "a,3,0.1,1", HEADER + "\0\n"),
+    ],
+)
 def test_another_file_is_refused(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(errors.ConfigError, match=r"x\.csv holds no scores"):

@@ -1,9 +1,9 @@
 """What a run says of its making: command, commit, versions and hardware of each process."""
 
-import json
 import subprocess
 import sys
 
+from planet_tf import storage
 from planet_tf.training import provenance
 
 
@@ -15,15 +15,14 @@ def git(root, *arguments):
 def test_processes_are_added_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/some/where/planet-tf", "train", "--gin_file=cup.gin"])
     provenance.record(tmp_path)
-    provenance.record(tmp_path)
     with (tmp_path / provenance.FILE).open("a") as file:
         file.write('{"started": "20')  # killed while it wrote
-    found = provenance.read(tmp_path)
+    provenance.record(tmp_path)
+    found = storage.json_lines(tmp_path / provenance.FILE)
     assert len(found) == 2
     assert found[0]["command"] == ["planet-tf", "train", "--gin_file=cup.gin"]
     assert found[0]["cores"] >= 1 and found[0]["cpu"] and found[0]["gpu"] == []
-    json.dumps(found)
-    assert provenance.read(tmp_path / "nowhere") == []
+    assert storage.json_lines(tmp_path / "nowhere") == []
 
 
 def test_a_commit_is_that_of_the_checkout_alone(tmp_path):
