@@ -65,8 +65,8 @@ def on_disk(run):
 def assert_whole(run, episodes):
     """Asserts that a complete run has left everything, whatever happened on its way."""
     assert helpers.names(run) == [
-        *["checkpoints", "config.gin", "episodes", "policy", "run.json", "scalars.jsonl"],
-        "tensorboard",
+        *["checkpoints", "config.gin", "episodes", "policy", "processes.jsonl", "run.json"],
+        *["scalars.jsonl", "tensorboard"],
     ]
     assert set(helpers.names(run / "checkpoints")) == {
         "checkpoint",

@@ -9,18 +9,27 @@ from helpers import sequences
 
 from planet_tf import training
 from planet_tf.analysis import planners as planner_tables, rows, tables
+from planet_tf.training import exported
 
 POLICIES = sorted((ROOT / "results" / "policies").iterdir())
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
-def test_a_shipped_policy_acts(path):
+@pytest.fixture(scope="module", params=POLICIES, ids=lambda path: path.name)
+def path(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def trained(path):
+    return training.load(path / "policy")
+
+
+def test_a_shipped_policy_acts(path, trained):
     files = [file for file in (path / "policy").rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) < 5e6
     score = json.loads((path / "score.json").read_text())
     assert score["episodes"] == len(score["returns"]) == 10
     np.testing.assert_allclose(score["mean"], np.mean(score["returns"]))
-    trained = training.load(path / "policy")
     policy, env = trained.policy, trained.collector.env
     assert env.name == score["task"]
     if env.name == "dot_goal":  # quick, and robust to another machine's rounding
@@ -48,8 +57,8 @@ def test_every_csv_can_be_read():
         assert len(points) > 10 and len({point.episodes for point in points}) == 1
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=lambda path: path.name)
-def test_the_model_of_a_shipped_policy_can_be_given_another_planner(path):
+def test_the_model_of_a_shipped_policy_can_be_given_another_planner(path, trained, monkeypatch):
+    monkeypatch.setattr(exported, "_load_saved_model", lambda _: trained.policy)  # takes seconds
     other = ["PlanetPolicy.planner = @CEM()", "CEM.iterations = 1"]
     agent, _ = training.load_agent(path / "policy", bindings=other)
     assert agent.policy.planner.iterations == 1

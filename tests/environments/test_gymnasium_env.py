@@ -243,7 +243,8 @@ def test_a_choice_is_an_index_from_the_spaces_start(start):
     ],
 )
 def test_registered_environments_keep_their_specs(name):
-    env = environments.load(name, seed=0, observations=("image", "state"))
+    short = {"max_episode_steps": 20}
+    env = environments.load(name, seed=0, observations=("image", "state"), kwargs=short)
     assert env.name == name and env.action_repeat == 1
     random = np.random.default_rng(0)
     step = env.reset()

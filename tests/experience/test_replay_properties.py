@@ -123,7 +123,7 @@ class Replay(stateful.RuleBasedStateMachine):
 
 
 SETTINGS = hypothesis.settings(
-    max_examples=5, stateful_step_count=12, deadline=None, derandomize=True, print_blob=False
+    max_examples=3, stateful_step_count=12, deadline=None, derandomize=True, print_blob=False
 )
 
 

