@@ -13,6 +13,7 @@ importlib.import_module("planet_tf.runtime").silence_libraries()
 
 import fcntl  # noqa: E402
 import functools  # noqa: E402
+import json  # noqa: E402
 import pathlib  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -91,6 +92,33 @@ def agent():
     made = _make_agent()
     gin.clear_config()
     return made
+
+
+_make = building.make_agent
+_made: dict = {}
+
+
+def _make_once(identity, jit_compile):
+    """Makes an agent, or resets one that was made with the same settings."""
+    settings = config.settings(gin.config_str()).items()
+    settings = {n: v for n, v in settings if config.owner(n) not in ("train", "load_environment")}
+    names = ("observations", "action_size", "discrete", "terminates")
+    key = json.dumps([*map(identity.get, names), jit_compile, settings])
+    if key not in _made:
+        agent = _make(identity, jit_compile)
+        variables = [agent.train_step_counter, *agent.world_model.variables]
+        variables += agent.optimizer.variables
+        _made[key] = agent, [(variable, variable.numpy()) for variable in variables]
+    agent, initial = _made[key]
+    for variable, value in initial:
+        variable.assign(value)
+    return agent
+
+
+@pytest.fixture
+def agents_once(monkeypatch):
+    """Makes the agent of runs with the same settings once, in all tests: it takes a second."""
+    monkeypatch.setattr(building, "make_agent", _make_once)
 
 
 class _Rows(batched_py_environment.BatchedPyEnvironment):

@@ -11,6 +11,8 @@ from planet_tf import environments, errors, training
 from planet_tf.experience import Collector, UniformPolicy
 from planet_tf.training.loading import Trained
 
+pytestmark = pytest.mark.usefixtures("agents_once")
+
 
 def read(path):
     return json.loads(path.read_text())

@@ -5,6 +5,8 @@ import pytest
 from planet_tf.analysis import fits as tables, rows
 from planet_tf.comparisons import fits
 
+pytestmark = pytest.mark.usefixtures("agents_once")
+
 NATS = "WorldModel.free_nats = 1"
 
 

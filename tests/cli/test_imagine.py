@@ -12,6 +12,8 @@ from planet_tf.analysis import figures
 from planet_tf.cli import imagine
 from planet_tf.experience import episode as episodes
 
+pytestmark = pytest.mark.usefixtures("agents_once")
+
 
 def test_errors_strip_and_video_are_drawn(command, toy_run, tmp_path):
     flags = ["--steps=20", f"--out={tmp_path / 'toy'}", "--size=128", "--fps=10"]

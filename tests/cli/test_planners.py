@@ -6,6 +6,8 @@ from planet_tf import training
 from planet_tf.analysis import planners as tables, rows
 from planet_tf.comparisons import planners
 
+pytestmark = pytest.mark.usefixtures("agents_once")
+
 POINTS = [
     "--point=CEM.candidates = 6; CEM.elites = 2; WorldModel.precision = 'mixed_bfloat16'",
     "--point=PlanetPolicy.planner = @ICEM()",  # of the size that debug.gin gives it

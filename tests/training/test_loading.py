@@ -20,6 +20,8 @@ from planet_tf.environments import rendering
 from planet_tf.experience import run_episodes
 from planet_tf.training import exported, loading
 
+pytestmark = pytest.mark.usefixtures("agents_once")
+
 
 @pytest.fixture
 def run(toy_run, tmp_path):
