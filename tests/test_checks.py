@@ -9,7 +9,7 @@ import gin
 import numpy as np
 import pytest
 
-from planet_tf import checks, errors, gin_internals
+from planet_tf import checks, errors, gin_internals, ranges
 
 KINDS = {
     "Count": (checks.Count, [1, 10**9, np.int64(3)], [0, -1, 1.0, "1", True, None, (1,)]),
@@ -24,7 +24,7 @@ KINDS = {
     "Literal 1": (Literal[1], [1], [True, 1.0, "1"]),
     "optional": (checks.Count | None, [None, 1], [0, False]),
     "optional bool": (bool | None, [None, True], [0, "auto"]),
-    "interval": (Annotated[float, checks.Number(1, 2, True)], [1.1, 2], [1, 2.1]),
+    "interval": (Annotated[float, ranges.Number(1, 2, True)], [1.1, 2], [1, 2.1]),
     # Any value may be tried.
     "int": (int, [1, "x", None], []),
     "sequence": (str | Sequence[str], ["x", 1], []),
@@ -86,13 +86,13 @@ def test_wrong_arguments_are_a_type_error():
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        (checks.Whole(2), "a whole number of at least 2"),
-        (checks.Number(0, open_at_least=True), "a number above 0"),
-        (checks.Number(0, 1, open_at_most=True), "a number of at least 0 and below 1"),
-        (checks.Number(0.5, 2), "a number of at least 0.5 and at most 2"),
-        (checks.Each(checks.Whole(1)), "a tuple, each item a whole number of at least 1"),
-        (checks.OneOf(("a", None)), "one of 'a', None"),
-        (checks.Optional(checks.Whole(0)), "a whole number of at least 0, or None"),
+        (ranges.Whole(2), "a whole number of at least 2"),
+        (ranges.Number(0, open_at_least=True), "a number above 0"),
+        (ranges.Number(0, 1, open_at_most=True), "a number of at least 0 and below 1"),
+        (ranges.Number(0.5, 2), "a number of at least 0.5 and at most 2"),
+        (ranges.Each(ranges.Whole(1)), "a tuple, each item a whole number of at least 1"),
+        (ranges.OneOf(("a", None)), "one of 'a', None"),
+        (ranges.Optional(ranges.Whole(0)), "a whole number of at least 0, or None"),
     ],
 )
 def test_rule_in_words(rule, words):

@@ -8,8 +8,8 @@ import argparse
 import sys
 
 from planet_tf import storage
-from planet_tf.checks import Whole
 from planet_tf.cli import flags as common
+from planet_tf.ranges import Whole
 
 EXAMPLE = "example: planet-tf fit runs/reacher-cpu --point='WorldModel.free_nats = 1' --seeds=2"
 

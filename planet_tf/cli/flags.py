@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 
 from planet_tf import errors, storage
-from planet_tf.checks import Number, Whole
+from planet_tf.ranges import Number, Whole
 
 
 def value(rule: Whole | Number) -> Callable[[str], float]:

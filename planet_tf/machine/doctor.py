@@ -210,7 +210,10 @@ def _bfloat16(ratio: float) -> Finding:
     text = f"{ratio:.2g} times float32's speed"
     if ratio < 1.5:
         return Finding("ok", "bfloat16", f"{text}: little to gain")
-    hint = "WorldModel.precision = 'mixed_bfloat16', in training or for `planet-tf export` alone"
+    hint = (
+        "where layers are large, as in planet.gin: WorldModel.precision = 'mixed_bfloat16', in "
+        "training or for `planet-tf export` alone"
+    )
     return Finding("note", "bfloat16", text, hint)
 
 

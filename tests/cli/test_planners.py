@@ -15,7 +15,7 @@ POINTS = [
 
 
 def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monkeypatch):
-    flags = [toy_run / "policy", *POINTS, f"--out={tmp_path / 'x.png'}"]
+    flags = [toy_run, *POINTS, f"--out={tmp_path / 'x.png'}"]
     status, out, err = command("planners", *flags, "--episodes=1")
     assert status == 0, err
     found = rows.read(tmp_path / "x.csv", tables.Row, "planners")
@@ -41,7 +41,7 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
     # Another model's or other starts do not join them.
     status, _, err = command("planners", *flags, "--seed=1", "--episodes=1")
     assert status == 2 and "holds measurements of seed 0, not 1" in err
-    status, _, err = command("planners", toy_run, *flags[1:], "--episodes=1")
+    status, _, err = command("planners", toy_run / "policy", *flags[1:], "--episodes=1")
     assert status == 2 and "holds measurements of policy" in err
 
 

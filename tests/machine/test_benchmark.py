@@ -10,6 +10,7 @@ import pytest
 from planet_tf import environments, errors
 from planet_tf.machine import benchmark
 from planet_tf.training import Settings
+from planet_tf.training.learner import Learner
 
 
 @pytest.fixture
@@ -35,7 +36,14 @@ def test_a_run_is_compiled_as_train_says_unless_asked_otherwise(monkeypatch):
     assert found == [True, False]
 
 
-def test_all_parts_are_measured(small_matmul, tmp_path):
+def test_all_parts_are_measured(small_matmul, tmp_path, monkeypatch):
+    fitted, fit = [], Learner.fit
+
+    def note(self, replay, updates, progress):
+        fitted.append(updates)
+        return fit(self, replay, updates, progress)
+
+    monkeypatch.setattr(Learner, "fit", note)
     rate, parts = benchmark.run(
         {"toy": ["dot_goal.gin", "debug.gin"]},
         jit_compile=False,
@@ -43,7 +51,8 @@ def test_all_parts_are_measured(small_matmul, tmp_path):
         updates=2,
         profile=str(tmp_path / "trace"),
     )
-    assert rate > 0
+    assert rate > 0 and benchmark.matmul_rate(dtype="bfloat16") > 0
+    assert fitted == [1, 2]  # the first one is not timed
     found = {part.name.removeprefix("toy: "): part for part in parts}
     # These two are differences of times, and below 0 where a step happens to be slow.
     differences = ("simulation", "the rest (files, logs)")

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from planet_tf import environments
+from planet_tf import environments, errors
 from planet_tf.cluster.collectors import Collected
-from planet_tf.machine import collection
+from planet_tf.machine import benchmark, collection
 
 TINY = ["dot_goal.gin", "debug.gin"]
 # A learner needs 100 x 0.1 + 0.5 = 10.5 s per episode.
@@ -94,10 +94,19 @@ def test_each_number_of_collectors_is_measured(monkeypatch):
 
 def test_an_episode_of_a_configuration_is_measured(monkeypatch):
     monkeypatch.setattr(collection, "_remote_seconds", lambda run: 3.0)
+    seconds = benchmark.ActSeconds(update=0.5, decision=0.1, collecting=0.2, step=0.01)
+    monkeypatch.setattr(benchmark, "act_seconds", lambda run, repeats: seconds)
     found = collection.costs(TINY, ["train.updates_per_episode=7"], repeats=1)
     assert found.agent_steps == 50 and found.updates_per_episode == 7
     assert found.episode_bytes == 51 * (64 * 64 * 3 + 2 * 4 + 4 + 4 + 1)
-    assert min(found.update, found.acting, found.adding, found.file_bytes) > 0
+    assert found.update == 0.5 and found.acting == pytest.approx(50 * 0.21)
+    assert min(found.adding, found.file_bytes) > 0
+
+
+def test_several_tasks_are_refused():
+    with pytest.raises(errors.ConfigError) as error:
+        collection.costs([*TINY, "ablations/all_tasks.gin"])
+    assert error.value.setting == "train.task"
 
 
 def test_the_command_prints_and_writes_both(command, monkeypatch, tmp_path):
