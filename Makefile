@@ -11,7 +11,7 @@ NOTEBOOK = notebooks/planet.ipynb
 LATENT_MODELS = $(foreach variant,rssm ssm rnn overshooting random_collection,\
 	$(sort $(wildcard results/latent_models/$(variant)-seed*.csv)))
 
-.PHONY: help setup preflight train test test-stacks smoke test-slow test-faults doctor bench dial figures table notebook \
+.PHONY: help setup preflight train test test-stacks smoke test-slow test-faults doctor bench planners figures table notebook \
  docs lint format clean
 
 help:  ## lists the commands
@@ -55,7 +55,7 @@ doctor: $(INSTALLED)  ## checks this machine, and estimates how long `make train
 bench: preflight  ## times update, decision, frame and batch against the machine's matmul rate
 	$(BIN)/planet-tf bench
 
-dial: preflight  ## measures return against milliseconds for many planners (POLICY=... for another policy)
+planners: preflight  ## measures return against milliseconds for many planners (POLICY=... for another policy)
 	mkdir -p runs/planners
 	$(BIN)/planet-tf planners $(POLICY) --episodes=10 --out=runs/planners/$(notdir $(patsubst %/policy,%,$(POLICY:/=))).png
 

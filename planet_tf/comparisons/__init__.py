@@ -1,1 +1,1 @@
-"""Trained or fitted, then compared: the settings of models and of planners."""
+"""Compares settings: of models (`fits`) and of planners (`planners`)."""

@@ -39,14 +39,14 @@ def episode_files(root: str | os.PathLike, count: int | None = None) -> list[pat
     """Returns the files of a run's first `count` training episodes; None: of all.
 
     Raises:
-      ConfigError: if it has not so many, or they are too few to hold some of each task out.
+      ConfigError: if there are fewer, or too few to hold out one of each task.
     """
     path = storage.tensorflow_path(root)
     files = sorted((path / "episodes" / "train").glob("*.npz"))[:count]
     wanted = max(count or 0, HELD_OUT * len(_tasks(run_directory.read_identity(path))))
     if len(files) < wanted:
         raise errors.ConfigError(
-            f"{root}: {len(files)} episodes, a fit needs {wanted}",
+            f"{root} has only {len(files)} episodes; a fit needs {wanted}",
             f"of {HELD_OUT} episodes of each task, one is predicted and the others are fitted",
         )
     return files

@@ -1,4 +1,4 @@
-"""What remote collectors bring: what is measured of them, and what follows for a run."""
+"""Measures remote collectors, and forecasts what a run gains by them."""
 
 import dataclasses
 import math
@@ -96,7 +96,7 @@ class Costs:
 
 
 class _SlowDotGoal(dot_goal.DotGoal):
-    """An env step takes time, but no CPU: as a robot's does, or a simulator's elsewhere."""
+    """A DotGoal whose env steps take time but no CPU, as a robot's do."""
 
     step_seconds = 0.0
 

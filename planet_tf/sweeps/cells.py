@@ -54,8 +54,8 @@ def make(
     """Returns the cells, seeds varying fastest.
 
     Args:
-      named: tasks: gin files such as 'cheetah.gin', or names of environments, to which planet.gin
-        belongs.
+      named: tasks: gin files such as 'cheetah.gin', or environments, which planet.gin's settings
+        are for.
       files: gin files for all, after the task's.
       bindings: for all.
       grid: what varies; each value of a setting is combined with each of the others.

@@ -13,7 +13,7 @@ class State(NamedTuple):
     """How far one run is; None: not known yet.
 
     Attributes:
-      state: 'waiting', 'running', 'done', or why it is not.
+      state: 'waiting', 'running', 'done', or why it failed.
       episodes: collected, and those to collect.
       last, best: mean returns of evaluations.
       seconds_left: until all episodes are collected.
@@ -26,7 +26,7 @@ class State(NamedTuple):
     seconds_left: float | None
 
 
-class Follower:
+class RunProgress:
     """Follows one run by what it appends to its scalars.jsonl."""
 
     def __init__(self, root: pathlib.Path, episodes: int):
@@ -105,7 +105,7 @@ class Display:
             raise errors.ConfigError(
                 "rich is not installed", "pip install -e '.[cluster]' in the checkout installs it"
             ) from error
-        self._followers = {name: Follower(root / name, total) for name, total in episodes.items()}
+        self._runs = {name: RunProgress(root / name, total) for name, total in episodes.items()}
         self._console = console.Console(stderr=True)
         self._live = live.Live(console=self._console, auto_refresh=False)
         self._before: dict[str, str] = {}
@@ -126,17 +126,17 @@ class Display:
     def show(self, outcomes: Mapping[str, str]) -> None:
         """Draws the table; without a terminal, prints the runs whose state has changed."""
         now = time.monotonic()
-        states = {name: f.state(outcomes.get(name), now) for name, f in self._followers.items()}
+        states = {name: f.state(outcomes.get(name), now) for name, f in self._runs.items()}
         if self._console.is_terminal:
             self._live.update(table(states), refresh=True)
             return
         for name, state in states.items():
             if self._before.get(name) != state.state:
-                self.line("  ".join([name, *cells(state)]))
+                self.line("  ".join([name, *row(state)]))
             self._before[name] = state.state
 
 
-def cells(state: State) -> Sequence[str]:
+def row(state: State) -> Sequence[str]:
     """Returns a row of the table: state, episodes, last and best return, time left."""
 
     def number(value: float | None) -> str:
@@ -156,7 +156,7 @@ def table(states: Mapping[str, State]) -> Any:
 
     found = rich_table.Table("run", "state", "episodes", "last return", "best", "left")
     for name, state in states.items():
-        found.add_row(name, *cells(state))
+        found.add_row(name, *row(state))
     done = sum(state.state == "done" for state in states.values())
     found.caption = f"{done} of {len(states)} runs done"
     return found

@@ -1,4 +1,4 @@
-"""Loads what training left: a run's directory, or an exported policy alone."""
+"""Loads trained agents and policies: from a run's directory, or an exported policy."""
 
 import functools
 import os
@@ -44,7 +44,7 @@ def _refuse_bindings_of_training(bindings: Sequence[str], used: Collection[str])
         ):
             raise errors.ConfigError(
                 f"{setting} has no effect on a run that is already trained",
-                f"of train only {', '.join(used)} can differ",
+                f"only {', '.join(f'train.{name}' for name in used)} can be changed",
                 setting,
             )
 

@@ -36,7 +36,7 @@ class Remote:
     """Collects and evaluates with remote collectors.
 
     Attributes:
-      evaluating_since: the counters when the evaluation began that goes on; empty: none does.
+      evaluating_since: counters at the start of the evaluation in progress; empty: there is none.
     """
 
     def __init__(self, pool: Pool, episodes: int):

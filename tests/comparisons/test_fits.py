@@ -85,7 +85,7 @@ def test_one_of_five_episodes_of_each_task_is_held_out(tmp_path):
 @pytest.mark.parametrize(("count", "found"), [(None, 14), (9, 9)])
 def test_several_tasks_need_five_episodes_each(tmp_path, count, found):
     run_with(tmp_path, 14, ["a", "b", "c"])
-    with pytest.raises(errors.ConfigError, match=f"{found} episodes, a fit needs 15"):
+    with pytest.raises(errors.ConfigError, match=f"only {found} episodes; a fit needs 15"):
         fits.episode_files(tmp_path, count)
 
 
@@ -122,5 +122,5 @@ def test_settings_without_effect_are_refused(toy_run, binding, part):
 
 @pytest.mark.parametrize(("count", "needed"), [(None, 5), (9, 9)])
 def test_too_few_episodes_are_refused(tmp_path, count, needed):
-    with pytest.raises(errors.ConfigError, match=f": 0 episodes, a fit needs {needed}"):
+    with pytest.raises(errors.ConfigError, match=f"only 0 episodes; a fit needs {needed}"):
         fits.episode_files(tmp_path, count)

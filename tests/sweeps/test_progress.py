@@ -7,7 +7,7 @@ import pytest
 from rich import console
 
 from planet_tf.sweeps import progress
-from planet_tf.sweeps.progress import Display, Follower, State
+from planet_tf.sweeps.progress import Display, RunProgress, State
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def log(run, text="", **values):
 
 
 def test_a_run_is_followed_from_its_first_episode(run):
-    follower = Follower(run, 10)
+    follower = RunProgress(run, 10)
     assert follower.state(None, 0.0) == State("waiting", (0, 10), None, None, None)
     (run / "lock").touch()
     log(run, episodes=2)
@@ -35,7 +35,7 @@ def test_a_run_is_followed_from_its_first_episode(run):
 
 
 def test_a_half_written_line_is_read_when_it_is_whole(run):
-    follower = Follower(run, 10)
+    follower = RunProgress(run, 10)
     log(run, episodes=1)
     log(run, text='{"episodes": 3, "evalu')
     assert follower.state(None, 0.0).episodes == (1, 10)
@@ -48,7 +48,7 @@ def test_a_half_written_line_is_read_when_it_is_whole(run):
 
 def test_old_episodes_of_a_resumed_run_do_not_count_for_its_speed(run):
     log(run, episodes=8)
-    follower = Follower(run, 10)
+    follower = RunProgress(run, 10)
     assert follower.state(None, 0.0).seconds_left is None
     log(run, episodes=9)
     follower.state(None, 100.0)

@@ -62,7 +62,7 @@ def test_the_exported_policy_returns_an_index(run, command, tmp_path):
     assert command("evaluate", run / "policy", *flags)[0] == 0
 
 
-def test_the_dial_measures_planners_of_choices(run):
+def test_planners_of_choices_are_measured(run):
     subject = planners.subject(run)
     assert subject.discrete
     for point in planners.default_points(subject.horizon, subject.discrete):
