@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import itertools
+import os
 import pathlib
 import re
 import shlex
@@ -30,6 +31,11 @@ class Cell:
     name: str
     files: tuple[str, ...]
     bindings: tuple[str, ...]
+
+    def with_absolute_files(self) -> "Cell":
+        """Returns the run for a machine that works in another folder; presets keep their names."""
+        files = (os.path.abspath(file) if os.path.exists(file) else file for file in self.files)
+        return dataclasses.replace(self, files=tuple(files))
 
     def flags(self, root: pathlib.Path) -> list[str]:
         """Returns the flags of `planet-tf train` for this run in a sweep's directory."""

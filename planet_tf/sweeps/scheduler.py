@@ -61,7 +61,7 @@ def run(
         run asks for.
       Interrupted: on Ctrl-C and SIGTERM, after the checkpoints.
     """
-    root = root.absolute()
+    root, cells = root.absolute(), [cell.with_absolute_files() for cell in cells]
     outcomes: dict[str, str] = {}
     left = dict.fromkeys(cells, retries)
     with interrupts.deferred(), connection.connected(address) as ray:

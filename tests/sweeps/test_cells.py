@@ -43,6 +43,16 @@ def test_the_command_is_one_line_for_a_shell(tmp_path):
     ]
 
 
+def test_files_are_found_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.gin").write_text("")
+    (cell,) = make(["cheetah.gin"], files=["my.gin", "debug.gin"])
+    assert cell.files == ("cheetah.gin", "my.gin", "debug.gin")
+    moved = cell.with_absolute_files()
+    assert moved.files == ("cheetah.gin", str(tmp_path / "my.gin"), "debug.gin")
+    assert moved.name == cell.name
+
+
 def test_names_hold_no_character_that_a_path_may_not():
     (cell,) = make(grid=[("Encoder.filters", ["(8, 16)"])])
     assert cell.name == "dot_goal-debug-filters=_8_16_-seed0"
