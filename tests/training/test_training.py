@@ -206,7 +206,8 @@ def test_the_learning_rate_falls_over_the_same_episodes_in_every_task(file):
     settings = Settings()
     learning = settings.episodes - settings.seed_episodes
     assert falls == learning * settings.updates_per_episode == 150 * settings.updates_per_episode
-    config.parse(["dmcontrol100k.gin"])  # until the end
-    falls, settings = config.value_of(PlanetAgent, "learning_rate_updates"), Settings()
-    learning = settings.episodes - settings.seed_episodes
-    assert falls == learning * settings.updates_per_episode == 95 * settings.updates_per_episode
+    for benchmark, episodes in (("dmcontrol100k", 100), ("dmcontrol500k", 500)):
+        config.parse([f"{benchmark}.gin"])  # until the end
+        falls, settings = config.value_of(PlanetAgent, "learning_rate_updates"), Settings()
+        assert falls == (settings.episodes - settings.seed_episodes) * settings.updates_per_episode
+        assert settings.episodes == episodes
