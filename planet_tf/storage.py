@@ -100,7 +100,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def append(path: str | os.PathLike, text: str) -> None:
-    """Adds whole lines to a text file, after its last whole line.
+    """Appends whole lines to a text file; removes a truncated last line before.
 
     Raises:
       StorageError: if it cannot be written.

@@ -102,7 +102,7 @@ def _make_once(identity, jit_compile):
     """Makes an agent, or resets one that was made with the same settings."""
     settings = config.settings(gin.config_str()).items()
     settings = {n: v for n, v in settings if config.owner(n) not in ("train", "load_environment")}
-    names = ("observations", "action_size", "discrete", "terminates")
+    names = ("seed", "observations", "action_size", "discrete", "terminates")
     key = json.dumps([*map(identity.get, names), jit_compile, settings])
     if key not in _made:
         agent = _make(identity, jit_compile)
@@ -117,7 +117,7 @@ def _make_once(identity, jit_compile):
 
 @pytest.fixture
 def agents_once(monkeypatch):
-    """Makes the agent of runs with the same settings once, in all tests: it takes a second."""
+    """Lets runs with the same settings and seed share one agent: making one takes a second."""
     monkeypatch.setattr(building, "make_agent", _make_once)
 
 

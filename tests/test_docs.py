@@ -78,6 +78,18 @@ def briefly(monkeypatch):
     return exported
 
 
+@pytest.fixture
+def untrained(briefly, monkeypatch):
+    """Leaves out updates as well."""
+
+    def fit(self, replay, updates, progress):
+        self.agent.train_step_counter.assign_add(updates)
+        return {"train/loss": 1.0, "train/gradient_clipped": 0.0, "time/updates_per_second": 1.0}
+
+    monkeypatch.setattr(learner.Learner, "fit", fit)
+    return briefly
+
+
 def test_every_file_of_the_docs_is_run_here():
     names = {"slider.py", "tank.py", "patches.py", "plan.py", "greedy.py", "robot.py"}
     assert set(files()) == names | {"thermostat.py", "effort.py", "look.py"}
@@ -89,7 +101,8 @@ def test_dm_control_task_and_its_policy_on_a_robot(run_here, python, folder, cap
     env = training.load("runs/slider").collector.env  # as `planet-tf evaluate` does
     assert (env.name, env.action_repeat, env.camera) == ("slider:make", 4, 0)
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in LIBRARIES)
-    (folder / "alone.py").write_text(f"import sys\n{blocked}import robot\n")
+    at_once = "import time\ntime.sleep = lambda seconds: None\n"
+    (folder / "alone.py").write_text(f"import sys\n{blocked}{at_once}import robot\n")
     done = python("alone.py", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.fullmatch(r"stopped\n25 steps, \d+ late\n", done.stdout)
@@ -107,7 +120,7 @@ def test_dm_control_task_and_its_policy_on_a_robot(run_here, python, folder, cap
     assert "planner/mean" in scope["state"]
 
 
-def test_gymnasium_task(run_here, folder, briefly):
+def test_gymnasium_task(run_here, folder, untrained):
     env = run_here("thermostat.py")["make"]().unwrapped
     env.reset(seed=1)
     env.room, env.outside = 10.0, -10.0
@@ -116,11 +129,11 @@ def test_gymnasium_task(run_here, folder, briefly):
     assert reward == pytest.approx(np.exp(-81 / 4))
     identity = json.loads((folder / "runs" / "thermostat" / "run.json").read_text())
     assert identity["discrete"] and identity["terminates"]
-    (policy,) = briefly  # to export
+    (policy,) = untrained  # to export
     assert policy.discrete
 
 
-def test_tf_agents_task(run_here, folder, briefly):
+def test_tf_agents_task(run_here, folder, untrained):
     made = run_here("tank.py")["make"](seed=1)
     made.reset()
     level = made._env._level[0]
@@ -146,9 +159,9 @@ def test_planner_alone(run_here):
     assert np.all(np.abs(scope["position"]) < 0.1) and np.all(np.abs(scope["velocity"]) < 0.2)
 
 
-def test_custom_planner(run_here, folder, briefly):
+def test_custom_planner(run_here, folder, untrained):
     run_here("greedy.py")
-    assert briefly[-1].get_initial_state(2)["planner"]["rest"].shape == (2, 8, 2)
+    assert untrained[-1].get_initial_state(2)["planner"]["rest"].shape == (2, 8, 2)
 
 
 def test_custom_objective(run_here, monkeypatch):

@@ -21,7 +21,9 @@ def path(request):
 
 @pytest.fixture(scope="module")
 def trained(path):
-    return training.load(path / "policy")
+    found = training.load(path / "policy")
+    yield found
+    found.collector.close()
 
 
 def test_a_shipped_policy_acts(path, trained):

@@ -92,7 +92,7 @@ def read_run(root: pathlib.Path) -> list[Curve]:
             values = {column: _number(line.get(tag)) for tag, column in tags.items() if tag in line}
             if values:
                 # An evaluation is logged after the last episode that it counts; one by remote
-                # collectors perhaps after later episodes, too.
+                # collectors may be logged after later episodes.
                 newest = max(newest, line["episodes"])
                 counters = {counter: _number(line.get(counter)) for counter in COUNTERS}
                 row = rows.setdefault(line["episodes"], {})

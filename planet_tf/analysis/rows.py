@@ -11,7 +11,7 @@ R = TypeVar("R", bound=NamedTuple)
 
 
 def read(path: str | os.PathLike, kind: type[R], what: str) -> list[R]:
-    """Reads a CSV; a missing file has no rows.
+    """Reads a CSV; a missing file has no rows. A last line that was cut off is left out.
 
     Args:
       path: the file.
@@ -26,16 +26,17 @@ def read(path: str | os.PathLike, kind: type[R], what: str) -> list[R]:
         return []
     try:
         text = path.read_bytes().decode()
+        text, cut_off = text[: text.rfind("\n") + 1], text[text.rfind("\n") + 1 :]
+        if not text and ",".join(kind._fields).startswith(cut_off):
+            return []
         reader = csv.DictReader(io.StringIO(text, newline=""))
         if tuple(reader.fieldnames or ()) != kind._fields:
             raise ValueError(f"its columns are not {','.join(kind._fields)}")
-        if not text.endswith("\n"):
-            raise ValueError("it does not end with a line break")
         return [_row(kind, cells) for cells in reader]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise errors.ConfigError(
-            f"{path} holds no {what}, or a last line that was cut off: {error}",
-            "remove that line, or name another file with --out",
+            f"{path} holds no {what}: {error}",
+            "name another file with --out",
         ) from error
 
 
@@ -51,6 +52,8 @@ def append(path: str | os.PathLike, row: NamedTuple) -> None:
     """Adds a row to a CSV, which is created if it is missing; floats have three decimals."""
     path, lines = storage.expand(path), io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
+    with storage.writing(path):
+        storage.drop_truncated_line(path)
     if not path.exists() or not path.stat().st_size:
         writer.writerow(row._fields)
     writer.writerow(round(value, 3) if isinstance(value, float) else value for value in row)

@@ -33,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=[VALUE, ...]",
         help="a setting and its values; may be repeated, all are combined",
     )
-    parser.add_argument("--seeds", default="0", help="such as 0:5 (0 to 4) or 0,3,7 (default: 0)")
+    parser.add_argument("--seeds", default="0", help="of each: 0:5 (0 to 4) or 0,3,7 (default: 0)")
     parser.add_argument(
         "--root_dir",
         type=storage.expand,

@@ -33,9 +33,8 @@ class Cell:
     bindings: tuple[str, ...]
 
     def with_absolute_files(self) -> "Cell":
-        """Returns the run for a machine that works in another folder; presets keep their names."""
-        files = (os.path.abspath(file) if os.path.exists(file) else file for file in self.files)
-        return dataclasses.replace(self, files=tuple(files))
+        """Returns the run for another working directory; presets keep their names."""
+        return dataclasses.replace(self, files=tuple(map(_absolute, self.files)))
 
     def flags(self, root: pathlib.Path) -> list[str]:
         """Returns the flags of `planet-tf train` for this run in a sweep's directory."""
@@ -50,6 +49,12 @@ class Cell:
         return shlex.join(["planet-tf", "train", *self.flags(root)])
 
 
+def _absolute(file: str) -> str:
+    path = pathlib.Path(file).resolve()
+    is_own = path.is_file() and not path.is_relative_to(config.presets().resolve())
+    return os.fspath(path) if is_own else file
+
+
 def make(
     named: Sequence[str],
     files: Sequence[str],
@@ -60,8 +65,8 @@ def make(
     """Returns the cells, seeds varying fastest.
 
     Args:
-      named: tasks: gin files such as 'cheetah.gin', or environments, which planet.gin's settings
-        are for.
+      named: tasks: gin files such as 'cheetah.gin', or names of environments, which are trained
+        with planet.gin.
       files: gin files for all, after the task's.
       bindings: for all.
       grid: what varies; each value of a setting is combined with each of the others.

@@ -44,7 +44,7 @@ def _refuse_bindings_of_training(bindings: Sequence[str], used: Collection[str])
         ):
             raise errors.ConfigError(
                 f"{setting} has no effect on a run that is already trained",
-                f"only {', '.join(f'train.{name}' for name in used)} can be changed",
+                f"of train's settings only {' and '.join(used)} can be changed",
                 setting,
             )
 

@@ -254,7 +254,7 @@ class Run:
     # Collection.
 
     def _collect(self, policy: py_policy.PyPolicy, count: int) -> None:
-        self.collect_policy.pop_mean_ms()  # what was decided before
+        self.collect_policy.pop_mean_ms()  # forgets earlier decisions
         sequence = functools.partial(self._seeds.sequence, Stream.COLLECT)
         for episode in self.tasks.episodes(policy, sequence, self.episodes, count):
             self._add(episode, self.collect_policy.mean_ms)  # 0: the random policy plans nothing

@@ -31,14 +31,23 @@ def test_rows_are_read_back(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "a,b\n1,2\n", HEADER + "a,3,0.1\n", HEADER + "a,x,0.1,1\n"),
-        *(HEADER + "a,3,0.1,1,2\n", HEADER + "a,3,0.1,1", HEADER + "\0\n"),
+        *("a,b", "a,b\n1,2\n", HEADER + "a,3,0.1\n", HEADER + "a,x,0.1,1\n"),
+        *(HEADER + "a,3,0.1,1,2\n", HEADER + "\0\n"),
     ],
 )
 def test_another_file_is_refused(tmp_path, text):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(errors.ConfigError, match=r"x\.csv holds no scores"):
         rows.read(tmp_path / "x.csv", Row, "scores")
+
+
+@pytest.mark.parametrize("rest", ["", "na", HEADER[:-1], HEADER, HEADER + "a,3,0."])
+def test_a_line_that_a_full_disk_cut_off_is_written_again(tmp_path, rest):
+    path, row = tmp_path / "x.csv", Row("a", 3, 0.5, "12")
+    path.write_text(rest)
+    assert rows.read(path, Row, "scores") == []
+    rows.append(path, row)
+    assert path.read_text() == HEADER + "a,3,0.5,12\n" and rows.read(path, Row, "scores") == [row]
 
 
 def test_values_that_must_not_be_mixed():

@@ -48,6 +48,7 @@ def test_points_are_measured_once_and_tabulated(command, toy_run, tmp_path, monk
 def test_the_usual_points_fit_the_policys_horizon(toy_run):
     assert planners.subject(toy_run) == (6, 4, False)
     assert planners.subject(toy_run, 3) == (3, 4, False)
+    assert planners.subject(toy_run / "policy") == (6, 4, False)
     points = planners.default_points(20)
     assert len({point.flags for point in points}) == len({p.name for p in points}) == len(points)
     kinds = {point.bindings[0]: point for point in points}  # the last of each kind

@@ -246,6 +246,8 @@ def test_registered_environments_keep_their_specs(name):
     short = {"max_episode_steps": 20}
     env = environments.load(name, seed=0, observations=("image", "state"), kwargs=short)
     assert env.name == name and env.action_repeat == 1
+    usual = environments.load(name, observations=("state",)).max_steps
+    assert usual == gymnasium.spec(name.removeprefix("gym:")).max_episode_steps
     random = np.random.default_rng(0)
     step = env.reset()
     while not step.is_last():

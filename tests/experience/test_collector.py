@@ -116,7 +116,7 @@ def test_an_environment_that_cannot_be_made_again_is_named():
         collect(collector, sequence(FAILS))
 
 
-def test_an_environment_that_fails_to_close_is_replaced():
+def test_an_environment_that_fails_to_close_is_replaced(capsys):
     source = Source()
     collector = source.collector()
 
@@ -128,7 +128,7 @@ def test_an_environment_that_fails_to_close_is_replaced():
     assert collector.env is source.made[1]
     collector.env.close = fail
     collector.close()
-    assert "OSError: it is gone" in source.said[-1]
+    assert "OSError: it is gone" in capsys.readouterr().err
 
 
 def test_another_error_is_not_retried():

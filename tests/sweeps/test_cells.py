@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from planet_tf import errors
+from planet_tf import config, errors
 from planet_tf.sweeps import cells
 
 
@@ -46,10 +46,11 @@ def test_the_command_is_one_line_for_a_shell(tmp_path):
 def test_files_are_found_from_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.gin").write_text("")
-    (cell,) = make(["cheetah.gin"], files=["my.gin", "debug.gin"])
-    assert cell.files == ("cheetah.gin", "my.gin", "debug.gin")
+    (tmp_path / "gin").symlink_to(config.presets())
+    (cell,) = make(["gin/cheetah.gin"], files=["my.gin", "debug.gin"])
+    assert cell.files == ("gin/cheetah.gin", "my.gin", "debug.gin")
     moved = cell.with_absolute_files()
-    assert moved.files == ("cheetah.gin", str(tmp_path / "my.gin"), "debug.gin")
+    assert moved.files == ("gin/cheetah.gin", str(tmp_path / "my.gin"), "debug.gin")
     assert moved.name == cell.name
 
 

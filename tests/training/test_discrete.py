@@ -3,6 +3,7 @@
 import json
 
 import gin
+import helpers
 import numpy as np
 import pytest
 
@@ -38,6 +39,12 @@ def test_episodes_hold_one_hot_actions(run):
             assert episode["action"].shape[1] == 2 and len(episode["action"]) <= 21
             np.testing.assert_array_equal(episode["action"][1:].max(1), 1)
             np.testing.assert_array_equal(episode["action"][1:].sum(1), 1)
+
+
+def test_where_episodes_end_is_learned(run):
+    assert json.loads((run / "run.json").read_text())["terminates"]
+    tags = {tag for line in helpers.scalars(run) for tag in line}
+    assert {"train/continuation_loss", "test/continuation_loss"} <= tags
 
 
 def test_planner_and_exploration_are_for_choices(run):

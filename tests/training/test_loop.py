@@ -166,7 +166,7 @@ def test_a_run_resumes_from_any_act(settings):
 
 
 def test_resuming_repeats_only_the_episodes_that_are_missing():
-    stops = {2: WHOLE[2:], 4: WHOLE[3:], 7: WHOLE[7:]}
+    stops = {2: WHOLE[2:], 4: WHOLE[3:], 7: WHOLE[7:], 9: WHOLE[9:]}
     for stop, rest in stops.items():
         killed = Tape(stop)
         with pytest.raises(Stopped):

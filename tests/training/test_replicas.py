@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from planet_tf import errors, seeds
+from planet_tf import config, errors, seeds
 from planet_tf.agents import building
 from planet_tf.experience import ReplayBuffer
 from planet_tf.training import Settings, follower, replicas
@@ -24,15 +24,12 @@ from planet_tf.training.learner import make_learner
 IDENTITY = {"seed": 0, "observations": {"state": [4]}, "action_size": 2}
 
 
-@pytest.fixture
-def settings(tiny):
-    """Two replicas, each of which takes two chunks of six steps."""
-    return Settings(task="dot_goal", batch_size=4, chunk_length=6, replicas=2)
+TWO = Settings(task="dot_goal", batch_size=4, chunk_length=6, replicas=2)
+CLIPPED = ["PlanetAgent.clip_norm = 0.5", "WorldModel.free_nats = 0.0"]
 
 
-@pytest.fixture
-def batch():
-    """Four random chunks of six steps."""
+def chunks():
+    """Returns four random chunks of six steps."""
     random = np.random.RandomState(0)
     return {
         "state": tf.constant(random.normal(size=[4, 6, 4]).astype(np.float32)),
@@ -44,8 +41,36 @@ def batch():
 
 
 @pytest.fixture
-def learner(settings):
-    return make_learner(IDENTITY, settings, replicas.strategy(settings))
+def batch():
+    return chunks()
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A learner of two replicas, each of which takes two chunks of six steps; its first values.
+
+    Its updates draw no noise. Tracing one takes seconds.
+    """
+    config.parse(["dot_goal.gin", "debug.gin"], CLIPPED)
+    learner = make_learner(IDENTITY, TWO, replicas.strategy(TWO))
+    gin.clear_config()
+    agent = learner.agent
+    variables = [agent.train_step_counter, *agent.world_model.variables, *agent.optimizer.variables]
+    initial = [(variable, variable.numpy()) for variable in variables]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("normal", "uniform"):
+            patch.setattr(seeds, name, lambda shape, seed: tf.zeros(shape))
+        learner.update(halves(learner, chunks()))
+    return learner, initial
+
+
+@pytest.fixture
+def learner(made):
+    learner, initial = made
+    with learner._strategy.scope():
+        for variable, value in initial:
+            variable.assign(value)
+    return learner
 
 
 def halves(learner, batch):
@@ -64,12 +89,10 @@ def values(agent):
     return {v.name: v.numpy() for v in agent.world_model.variables}
 
 
-def test_two_replicas_update_as_one_does(settings, batch, monkeypatch):
+def test_two_replicas_update_as_one_does(learner, batch, monkeypatch):
     for name in ("normal", "uniform"):  # the same noise for all: none
         monkeypatch.setattr(seeds, name, lambda shape, seed: tf.zeros(shape))
-    gin.bind_parameter("PlanetAgent.clip_norm", 0.5)
-    gin.bind_parameter("WorldModel.free_nats", 0.0)
-    learner = make_learner(IDENTITY, settings, replicas.strategy(settings))
+    config.parse(["dot_goal.gin", "debug.gin"], CLIPPED)
     alone = building.make_agent(IDENTITY, False)
     helpers.assert_same(values(alone), values(learner.agent))
     before = values(alone)
@@ -100,7 +123,7 @@ def test_replicas_draw_other_noise_and_stay_equal(learner, batch):
     assert learner.updates == 1
 
 
-def test_a_fit_deals_each_update_its_chunks(learner, tmp_path):
+def test_a_fit_deals_each_update_its_chunks(learner, tmp_path, monkeypatch):
     replay = ReplayBuffer(learner.agent.training_data_spec, tmp_path, 10)
     random = np.random.RandomState(0)
     replay.add_episode(
@@ -125,12 +148,13 @@ def test_a_fit_deals_each_update_its_chunks(learner, tmp_path):
         seen.append(learner._strategy.experimental_local_results(part["reward"]))
         return update(part)
 
-    learner.update = observed
+    monkeypatch.setattr(learner, "update", observed)
     terms = learner.fit(replay, 2, lambda _: None)
     assert learner.updates == 2 and np.isfinite(terms["train/loss"])
     seed = seeds.RunSeeds(0).integer(seeds.Stream.REPLAY)
     parts = [part["reward"].numpy() for part in replay.chunks(seed, 0, 4, 2, 6, machine=(0, 1))]
     np.testing.assert_array_equal([part for update in seen for part in update], parts)
+    assert update.experimental_get_tracing_count() == 1
 
 
 @pytest.mark.slow  # traces two runs
@@ -199,7 +223,7 @@ class Given:
 
 
 @pytest.fixture
-def follow(settings, tmp_path, monkeypatch):
+def follow(tmp_path, monkeypatch):
     """Follows a leader whose orders are given: (episodes, updates, more), ...; returns the fits."""
     fits = []
 
@@ -222,7 +246,7 @@ def follow(settings, tmp_path, monkeypatch):
 
     def run(*orders):
         monkeypatch.setattr(replicas, "Orders", lambda strategy: Given(*orders))
-        follower.follow(tmp_path, settings, tf.distribute.get_strategy())
+        follower.follow(tmp_path, TWO, tf.distribute.get_strategy())
         return fits
 
     run.leader = leader
