@@ -126,6 +126,7 @@ class Run:
         saved = self._checkpoints.restore()
         for number, episode in self.replay.episodes_since(saved or 0):
             self._metrics.observe(self.tasks.name(number), episode)
+            # Updates of a stopped fit in the checkpoint were this episode's.
             self._updates_at_collection.assign(self.learner.updates)
         self.directory.write()
         self.report = Report(self.directory, episodes, self.counters())
