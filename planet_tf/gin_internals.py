@@ -23,6 +23,12 @@ def target(name: str) -> Callable | None:
     return next((each.wrapped for each in found), None)
 
 
+def is_a(name: str, *kinds: type) -> bool:
+    """Whether a configurable, given by its name, is a subclass of one of these."""
+    found = target(name)
+    return isinstance(found, type) and issubclass(found, kinds)
+
+
 def denylist(name: str) -> tuple[str, ...]:
     """Returns the arguments of a configurable of planet_tf that gin may not set."""
     return tuple(gin.config._REGISTRY.get_match(f"planet_tf.{name}").denylist or ())

@@ -57,13 +57,24 @@ def add_gin(parser: argparse.ArgumentParser, files: bool = True) -> None:
     )
 
 
+def checkpoint(text: str) -> int | str:
+    """Returns a number of episodes, or 'best'; raises ArgumentTypeError for anything else."""
+    if text == "best":
+        return text
+    try:
+        return int(natural(text))
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, and not 'best'") from error
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Adds --checkpoint."""
     parser.add_argument(
         "--checkpoint",
-        type=natural,
+        type=checkpoint,
         metavar="N",
-        help="the run's checkpoint after N episodes (default: the newest)",
+        help="the run's checkpoint after N episodes, or 'best': that of its best evaluation "
+        "(default: the newest)",
     )
 
 

@@ -9,6 +9,7 @@ from planet_tf import training
 from planet_tf.analysis.planners import Row
 from planet_tf.comparisons.points import Point
 from planet_tf.experience.timing import TimedPolicy
+from planet_tf.training.checkpoints import Which
 
 
 def default_points(horizon: int, discrete: bool = False) -> list[Point]:
@@ -73,7 +74,7 @@ class Subject(NamedTuple):
     discrete: bool
 
 
-def subject(path: str, checkpoint: int | None = None) -> Subject:
+def subject(path: str, checkpoint: Which = None) -> Subject:
     """Looks at a trained policy.
 
     Raises:
@@ -90,7 +91,7 @@ def measure(
     numbers: Collection[int],
     seed: int,
     task: str | None = None,
-    checkpoint: int | None = None,
+    checkpoint: Which = None,
     report: Callable[[str], None] = print,
 ) -> Iterator[Row]:
     """Runs episodes of a trained model with another planner, without noise.
@@ -101,7 +102,7 @@ def measure(
       numbers: of the episodes, from 0; with the seed they decide the starts.
       seed: of all episodes.
       task: see `training.load`.
-      checkpoint: the run's; None: the newest.
+      checkpoint: the run's; see `training.load_agent`.
       report: called with one line about each failure of the environment.
 
     Yields:

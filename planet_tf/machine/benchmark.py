@@ -24,7 +24,8 @@ from planet_tf import action_specs, config, environments, errors
 from planet_tf.environments import dm_control_env
 from planet_tf.environments.base import IMAGE_SIZE
 from planet_tf.machine import flops
-from planet_tf.training.run import Run, opened
+from planet_tf.training import opened
+from planet_tf.training.run import Run
 from planet_tf.training.settings import Settings
 
 

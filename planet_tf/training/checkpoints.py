@@ -1,13 +1,27 @@
 """Checkpoints that are restored completely or not at all."""
 
+import json
 import os
 import pathlib
 import shutil
 import sys
+from collections.abc import Collection
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
 from planet_tf import errors, storage
+
+Which = int | Literal["best"] | None
+"""A checkpoint: its number of episodes, 'best' for the one with the best evaluation, None for the
+newest."""
+
+_EVALUATED = "evaluated"  # prefix of copies of checkpoints
+
+
+class _Best(NamedTuple):
+    episodes: int
+    mean_return: float
 
 
 class Checkpoints:
@@ -15,44 +29,83 @@ class Checkpoints:
 
     Args:
       directory: where the checkpoints are; made if it is missing.
-      keep: newest checkpoints kept.
+      keep: newest checkpoints kept, besides the best one.
       **objects: modules, optimizers, metrics and variables by name.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2, **objects):
-        self._keep = keep
+        self._directory, self._keep = pathlib.Path(directory), keep
         self._checkpoint = tf.train.Checkpoint(**objects)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, os.fspath(directory), max_to_keep=keep
-        )
+        self._best_file = self._directory / "best.json"
+        found = storage.json_lines(self._best_file)
+        self._best = _Best(**found[0]) if found else None
 
-    def save(self, number: int) -> None:
+    def evaluated(self, number: int, mean_return: float) -> bool:
+        """Takes the score of a checkpoint, which may still have to be saved.
+
+        The best one is kept; of equal ones the last, which was trained for longer.
+
+        Returns:
+          whether it is the best so far.
+        """
+        if self._best and mean_return < self._best.mean_return:
+            return False
+        self._best = _Best(number, mean_return)
+        return True
+
+    def save(self, number: int, pending: Collection[int] = ()) -> None:
         """Saves all objects under a number; checkpoints of higher numbers are deleted.
 
         Numbers increase, but a run that lost its last episodes goes on from a lower one.
 
+        Args:
+          number: of episodes.
+          pending: numbers of checkpoints that are kept because they are still being evaluated.
+
         Raises:
           StorageError: if it cannot be written; the previous ones are intact.
         """
-        with storage.writing(self._manager.directory):
-            self._manager.save(checkpoint_number=number)
-            self._remove_leftovers(number)
+        with storage.writing(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._checkpoint.save_counter.assign(number - 1)  # it names the file
+            self._checkpoint.save(os.fspath(self._directory / "ckpt"))
+            if self._best and self._best.episodes > number:
+                self._best = None
+                self._best_file.unlink(missing_ok=True)
+            evaluated = set(pending) | ({self._best.episodes} if self._best else set())
+            if number in evaluated:
+                self._copy(number)
+            if self._best:
+                storage.write_text(self._best_file, json.dumps(self._best._asdict()) + "\n")
+            self._remove_leftovers(number, evaluated)
 
-    def _remove_leftovers(self, last: int) -> None:
-        """Deletes all but the newest checkpoints up to a number, unfinished ones among them."""
+    def _copy(self, number: int) -> None:
+        """Copies a checkpoint, unless there is a copy: a stop in the next fit overwrites it."""
+        for path in self._directory.glob(f"ckpt-{number}.*"):
+            copy = path.with_name(path.name.replace("ckpt", _EVALUATED))
+            if not copy.exists():
+                with storage.atomic_file(copy) as file:
+                    file.write(path.read_bytes())
+
+    def _remove_leftovers(self, last: int, evaluated: Collection[int]) -> None:
+        """Deletes all but the newest checkpoints up to a number, unfinished ones among them.
+
+        Copies are kept of those that are named.
+        """
         paths = [path for path in self._newest_first() if _number(path) <= last]
         kept = {pathlib.Path(path).name for path in paths[: self._keep]}
-        for path in pathlib.Path(self._manager.directory).glob("ckpt-*"):
+        kept |= {f"{_EVALUATED}-{number}" for number in evaluated}
+        for path in [*self._directory.glob("ckpt-*"), *self._directory.glob(f"{_EVALUATED}-*")]:
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.name.split(".")[0] not in kept:
                 path.unlink()
 
-    def restore(self, number: int | None = None, partly: bool = False) -> int | None:
+    def restore(self, number: Which = None, partly: bool = False) -> int | None:
         """Restores the newest checkpoint that can be read; reports those that cannot.
 
         Args:
-          number: the number of the one to restore instead of the newest.
+          number: which one to restore instead of the newest.
           partly: whether there may be more in the checkpoint than is restored.
 
         Returns:
@@ -63,11 +116,13 @@ class Checkpoints:
             or if there are checkpoints but none can be read.
         """
         unreadable, paths = [], self._newest_first()
-        if number is not None:
+        if number == "best":
+            paths = [self._best_path()]
+        elif number is not None:
             numbers = [_number(path) for path in paths]
             if number not in numbers:
                 raise errors.ConfigError(
-                    f"{self._manager.directory} has no checkpoint {number}, only {numbers}",
+                    f"{self._directory} has no checkpoint {number}, only {numbers}",
                     setting="--checkpoint",
                 )
             paths = [paths[numbers.index(number)]]
@@ -89,9 +144,18 @@ class Checkpoints:
             )
         return None
 
+    def _best_path(self) -> str:
+        if self._best is None:
+            raise errors.ConfigError(
+                f"{self._directory} has no best checkpoint yet",
+                "a run knows it after its first evaluation",
+                "--checkpoint",
+            )
+        return os.fspath(self._directory / f"{_EVALUATED}-{self._best.episodes}")
+
     def _newest_first(self) -> list[str]:
         """Finds the files: the list that TensorFlow keeps of them may be truncated too."""
-        files = pathlib.Path(self._manager.directory).glob("ckpt-*.index")
+        files = self._directory.glob("ckpt-*.index")
         paths = [os.fspath(file.with_suffix("")) for file in files]
         return sorted(paths, key=_number, reverse=True)
 
@@ -110,7 +174,8 @@ class Checkpoints:
             raise errors.ConfigError(
                 f"checkpoint {path} does not fit: {error}",
                 "use the gin settings of the run that wrote it (config.gin in the run's "
-                "directory), or name another --root_dir",
+                "directory) and its version of planet_tf (processes.jsonl names the commit), or "
+                "name another directory",
             ) from error
 
 

@@ -18,8 +18,8 @@ from planet_tf.environments import actions
 from planet_tf.experience import Collector
 from planet_tf.planning import CEM, CategoricalCEM
 from planet_tf.seeds import RunSeeds, Stream
-from planet_tf.training import exported, run_directory
-from planet_tf.training.checkpoints import Checkpoints
+from planet_tf.training import changed, exported, run_directory
+from planet_tf.training.checkpoints import Checkpoints, Which
 from planet_tf.training.settings import Settings
 
 
@@ -35,34 +35,6 @@ class LoadedAgent(NamedTuple):
         return int(self.agent.train_step_counter)
 
 
-def _refuse_bindings_of_training(bindings: Sequence[str], used: Collection[str]) -> None:
-    """Raises ConfigError for settings that a trained agent cannot change, or has no use for."""
-    for name in config.settings("\n".join(bindings)):
-        setting = name.split("/")[-1]
-        if setting == "load_environment.observations" or (
-            config.owner(setting) == "train" and setting.split(".")[-1] not in used
-        ):
-            raise errors.ConfigError(
-                f"{setting} has no effect on a run that is already trained",
-                f"of train's settings only {' and '.join(used)} can be changed",
-                setting,
-            )
-
-
-def _refuse_shadowed(bindings: Sequence[str]) -> None:
-    """Raises ConfigError for settings that those of the planner's own scope win over."""
-    found = config.settings(gin.config_str())
-    planner = found.get("PlanetPolicy.planner", "")
-    scope, _, kind = planner.removeprefix("@").removesuffix("()").rpartition("/")
-    for name in config.settings("\n".join(bindings)):
-        if scope and name.startswith(f"{kind}.") and f"{scope}/{name}" in found:
-            raise errors.ConfigError(
-                f"{name} has no effect: the planner is {planner}, and has a value of its own",
-                f"set {scope}/{name}",
-                name,
-            )
-
-
 class Trained(NamedTuple):
     """A trained policy, without exploration noise, and the environment it acts in."""
 
@@ -73,7 +45,7 @@ class Trained(NamedTuple):
 
 
 def load_agent(
-    root_dir: str | os.PathLike, number: int | None = None, bindings: Sequence[str] = ()
+    root_dir: str | os.PathLike, checkpoint: Which = None, bindings: Sequence[str] = ()
 ) -> LoadedAgent:
     """Loads the agent of a run or of an exported policy, without making its environment.
 
@@ -81,7 +53,7 @@ def load_agent(
 
     Args:
       root_dir: the run's or the policy's directory. Its config.gin replaces all gin settings.
-      number: the checkpoint's; None: the newest that can be read.
+      checkpoint: its number of episodes, or 'best'; None: the newest that can be read.
       bindings: gin settings that differ from the run's, such as another planner's.
 
     Raises:
@@ -89,17 +61,18 @@ def load_agent(
         bindings.
     """
     root = storage.tensorflow_path(root_dir)
-    if number is not None and exported.is_policy(root):
-        raise errors.ConfigError(f"{root} is not a run: it has no checkpoint {number}")
+    if checkpoint is not None and exported.is_policy(root):
+        raise _without_checkpoints(root, checkpoint)
     identity = parse(root, bindings)
     with errors.as_config_errors():
         settings = Settings()
         # A run that was trained on a GPU may be looked at without one.
         runtime.choose_device("cpu" if settings.device == "cpu" else "auto")
         agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
+        saved = Checkpoints(root / "checkpoints", agent=agent)
         if exported.is_policy(root):
             exported.restore(agent, root)
-        elif Checkpoints(root / "checkpoints", agent=agent).restore(number, partly=True) is None:
+        elif saved.restore(checkpoint, partly=True) is None:
             raise errors.ConfigError(f"{root} has no checkpoint yet; one follows every collection")
     return LoadedAgent(agent, identity)
 
@@ -139,17 +112,17 @@ def parse(
         raise _without_settings(root)
     if not (root / "config.gin").is_file() or "action_size" not in identity:
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
-    _refuse_bindings_of_training(bindings, used)
+    changed.refuse_of_training(bindings, used)
     gin.clear_config()
     config.parse([root / "config.gin"], bindings)
-    _refuse_shadowed(bindings)
+    changed.refuse_of_other_planners(bindings, identity.get("discrete", False))
     return identity
 
 
 def load(
     path: str | os.PathLike,
     task: str | None = None,
-    number: int | None = None,
+    checkpoint: Which = None,
     bindings: Sequence[str] = (),
     wrap: Callable = lambda env: env,
     report: Callable[[str], None] = print,
@@ -160,7 +133,7 @@ def load(
       path: a run's directory, or an exported policy's.
       task: which task of several, or another one than the policy was trained on; None: the one it
         was trained on.
-      number: a run's checkpoint; None: the newest.
+      checkpoint: a run's; see `load_agent`.
       bindings: gin settings that differ from the run's; with them the model of an exported policy
         is given a new planner.
       wrap: a wrapper around the environment.
@@ -172,11 +145,11 @@ def load(
     path = storage.tensorflow_path(path)
     if not (path / "config.gin").is_file() or (exported.is_policy(path) and not bindings):
         if exported.is_policy(path):
-            _refuse_for_policies(path, number, bindings)
+            _refuse_for_policies(path, checkpoint, bindings)
         policy, agent, changed = exported.load_policy(path), None, {}
         identity, updates = run_directory.read_identity(path), int(policy.get_train_step())
     else:
-        agent, identity = loaded = load_agent(path, number, bindings)
+        agent, identity = loaded = load_agent(path, checkpoint, bindings)
         policy, updates = PlanetPyPolicy(agent.policy), loaded.updates
         changed = {
             key: config.value_of(environments.load, key)
@@ -192,11 +165,17 @@ def load(
     return Trained(policy, collector, updates, agent)
 
 
-def _refuse_for_policies(path: pathlib.Path, number, bindings) -> None:
-    if number is not None:
-        raise errors.ConfigError(f"{path} is not a run: it has no checkpoint {number}")
+def _refuse_for_policies(path: pathlib.Path, checkpoint: Which, bindings) -> None:
+    if checkpoint is not None:
+        raise _without_checkpoints(path, checkpoint)
     if bindings:
         raise _without_settings(path)
+
+
+def _without_checkpoints(path: pathlib.Path, checkpoint: Which) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"{path} is not a run: it has no checkpoint {checkpoint!r}", setting="--checkpoint"
+    )
 
 
 def _without_settings(path: pathlib.Path) -> errors.ConfigError:

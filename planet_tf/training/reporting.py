@@ -146,7 +146,11 @@ class Report:
             )
 
     def evaluated(
-        self, returns: Mapping[str, np.ndarray], decision_ms: float, counters: Counters
+        self,
+        returns: Mapping[str, np.ndarray],
+        decision_ms: float,
+        counters: Counters,
+        is_best: bool,
     ) -> None:
         """Logs an evaluation: evaluation/..., per task if there are several.
 
@@ -154,6 +158,7 @@ class Report:
           returns: of the episodes, float64 [N], by task.
           decision_ms: mean time of a decision.
           counters: at its start.
+          is_best: whether none before had a higher mean.
         """
         means = {name: float(each.mean()) for name, each in returns.items()}
         mean = sum(means.values()) / len(means)
@@ -171,7 +176,7 @@ class Report:
         self.line(
             f"evaluation after {counters['episodes']} episodes, {counters['env_steps']} env steps: "
             f"return {mean:.1f} (std {std:.1f}, {count} episodes"
-            f"{' per task' * bool(each)}{each})"
+            f"{' per task' * bool(each)}{each}){', the best so far' * is_best}"
         )
 
     def predicted(self, means: Mapping[str, float], first: Mapping | None, counters) -> None:

@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import itertools
-import os
-from collections.abc import Iterator
 
 import tensorflow as tf
 from tf_agents.policies import py_policy
@@ -23,31 +21,6 @@ from planet_tf.training.reporting import Counters, Report
 from planet_tf.training.run_directory import RunDirectory
 from planet_tf.training.settings import Settings
 from planet_tf.training.tasks import Tasks
-
-
-@contextlib.contextmanager
-def opened(
-    root_dir: str | os.PathLike, settings: Settings, strategy: tf.distribute.Strategy | None = None
-) -> Iterator["Run"]:
-    """Opens a run, resuming the one in the directory, and closes it; see `Run`.
-
-    A checkpoint is written if it is interrupted, or its environment or another machine fails.
-
-    Raises:
-      ConfigError: if a setting cannot be used, or the directory is in use or holds another run;
-        nothing has been written.
-    """
-    run = Run(root_dir, settings, strategy)
-    try:
-        yield run
-        run.release_machines()
-        run.report.finished(run.directory, run.tasks.names)
-    except (errors.Interrupted, errors.EnvironmentFailure, errors.MachineLost):
-        run.report.line(f"stopped at update {run.learner.updates}: writing a checkpoint")
-        run.save()
-        raise
-    finally:
-        run.close()
 
 
 class Run:
@@ -198,7 +171,7 @@ class Run:
           StorageError: if it cannot be written; the previous one is intact.
         """
         self.learner.check_finite()
-        self._checkpoints.save(self.episodes)
+        self._checkpoints.save(self.episodes, pending=self._evaluating)
 
     def export(self) -> None:
         """Writes the policy as a SavedModel."""
@@ -225,8 +198,7 @@ class Run:
     @property
     def evaluated(self) -> int:
         """The number of episodes at the last evaluation, or the current one; 0: there was none."""
-        begun = self._remote.evaluating_since if self._remote else {}
-        return begun.get("episodes", int(self._evaluated))
+        return max(self._evaluating, default=int(self._evaluated))
 
     @property
     def updates_since_collection(self) -> int:
@@ -277,6 +249,12 @@ class Run:
             self.tasks.several,
         )
 
+    @property
+    def _evaluating(self) -> list[int]:
+        """The number of episodes at the evaluation that remote collectors are running, if any."""
+        since = self._remote.evaluating_since if self._remote else {}
+        return [since["episodes"]] if since else []
+
     def _score_remotely(self, wait: bool) -> None:
         """Scores the evaluation of remote collectors, if it is complete; see `pop_evaluation`."""
         if self._remote and (evaluation := self._remote.pop_evaluation(wait)):
@@ -291,7 +269,9 @@ class Run:
             self.heldout.add_episode(episode)
         self._evaluated.assign(counters["episodes"])
         scores = {name: returns(episodes) for name, episodes in found.items()}
-        self.report.evaluated(scores, decision_ms, counters)
+        mean = sum(float(each.mean()) for each in scores.values()) / len(scores)
+        is_best = self._checkpoints.evaluated(counters["episodes"], mean)
+        self.report.evaluated(scores, decision_ms, counters, is_best)
 
     def _environment_failed(self, line: str) -> None:
         interrupts.check()  # a signal to the whole process group kills workers too

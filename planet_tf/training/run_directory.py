@@ -134,9 +134,7 @@ class RunDirectory:
 
 def _changeable(owner: str) -> bool:
     """Whether the settings of a configurable, given by name, may change within a run."""
-    target = gin_internals.target(owner)
-    kind = isinstance(target, type) and issubclass(target, _CHANGEABLE_KINDS)
-    return owner in _CHANGEABLE or kind
+    return owner in _CHANGEABLE or gin_internals.is_a(owner, *_CHANGEABLE_KINDS)
 
 
 def read_identity(directory: pathlib.Path) -> dict:

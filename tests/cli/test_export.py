@@ -21,6 +21,7 @@ def still_return(sequence):
 def test_another_planner_replaces_an_exported_policy(command, toy_run, tmp_path):
     out, file = tmp_path / "policy", tmp_path / "x.json"
     shutil.copytree(toy_run / "policy", out)
+    assert "update 6" in command("export", toy_run, out, "--checkpoint=best")[1]
     flags = ["--checkpoint=3", "--gin_bindings=CEM.iterations=0"]
     status, said, err = command("export", toy_run, out, *flags)
     assert status == 0, err
@@ -38,6 +39,7 @@ def test_another_planner_replaces_an_exported_policy(command, toy_run, tmp_path)
         (["nowhere", "OUT"], "nowhere"),
         (["RUN", "RUN"], "RUN"),  # not an exported policy: it is not replaced
         (["RUN", "OUT", "--checkpoint=9"], "checkpoint 9"),
+        (["RUN", "OUT", "--checkpoint=bset"], "'best'"),
         (["RUN", "OUT", "--gin_bindings=CEM.horizn=9"], "'horizon'"),
         (["RUN", "x[12]"], "x[12]"),
         (["RUN"], "out"),

@@ -132,6 +132,76 @@ def test_higher_numbers_give_way_to_the_one_that_was_saved_last(tmp_path, listed
     assert kept == {"checkpoint", "ckpt-92", "ckpt-93"}
 
 
+def evaluate_and_save(saved, value, scores):
+    """Saves checkpoints whose value is their number, after evaluations with these scores."""
+    found = {}
+    for number, score in scores.items():
+        value.assign(number)
+        found[number] = saved.evaluated(number, score)
+        saved.save(number)
+    return found
+
+
+def test_the_best_one_is_kept_and_of_equal_ones_the_last(tmp_path):
+    value = tf.Variable(0.0)
+    saved = Checkpoints(tmp_path, value=value)
+    scores = {10: 5.0, 20: 9.0, 30: 7.0, 40: 8.9, 50: 8.0}
+    found = evaluate_and_save(saved, value, scores)
+    assert [number for number, is_best in found.items() if is_best] == [10, 20]
+    assert (saved.restore("best"), float(value)) == (20, 20)
+    assert (saved.restore(), float(value)) == (50, 50)
+    again = Checkpoints(tmp_path, value=value)  # as in the next process
+    assert (again.restore("best"), float(value)) == (20, 20)
+    assert evaluate_and_save(again, value, {60: 8.9, 70: 9.0, 80: 1.0}) == {
+        **{60: False, 70: True, 80: False}
+    }
+    assert (again.restore("best"), float(value)) == (70, 70)
+    kept = {name.split(".")[0] for name in helpers.names(tmp_path)}
+    assert kept == {"best", "checkpoint", "ckpt-70", "ckpt-80", "evaluated-70"}
+
+
+def test_the_best_one_is_as_it_was_when_it_was_evaluated(tmp_path):
+    value = tf.Variable(0.0)
+    saved = Checkpoints(tmp_path, value=value)
+    evaluate_and_save(saved, value, {10: 5.0})
+    value.assign(11)
+    saved.save(10)  # a stop in the fit after the evaluation
+    assert (saved.restore("best"), float(value)) == (10, 10)
+    assert (saved.restore(), float(value)) == (10, 11)
+
+
+def test_a_checkpoint_is_kept_while_it_is_evaluated_elsewhere(tmp_path):
+    value = tf.Variable(10.0)
+    saved = Checkpoints(tmp_path, value=value)
+    saved.save(10, pending=[10])
+    for number in (11, 12, 13):
+        value.assign(number)
+        saved.save(number, pending=[10])
+    assert saved.evaluated(10, 5.0)
+    saved.save(14)
+    assert (saved.restore("best"), float(value)) == (10, 10)
+    saved.save(20, pending=[20])
+    saved.save(21, pending=[20])
+    assert not saved.evaluated(20, 4.0)
+    saved.save(22)
+    assert not list(tmp_path.glob("evaluated-20*")) and saved.restore("best") == 10
+
+
+def test_a_run_that_lost_its_best_episodes_has_no_best_one(tmp_path):
+    value = tf.Variable(0.0)
+    saved = Checkpoints(tmp_path, value=value)
+    with pytest.raises(errors.ConfigError, match="no best checkpoint yet") as error:
+        saved.restore("best")
+    assert error.value.setting == "--checkpoint" and "first evaluation" in error.value.hint
+    evaluate_and_save(saved, value, {60: 5.0})
+    saved.save(55)
+    for each in (saved, Checkpoints(tmp_path, value=value)):
+        with pytest.raises(errors.ConfigError, match="no best checkpoint yet"):
+            each.restore("best")
+    assert {name.split(".")[0] for name in helpers.names(tmp_path)} == {"checkpoint", "ckpt-55"}
+    assert saved.evaluated(60, 1.0)
+
+
 def test_what_a_kill_left_is_removed_with_the_next_one(tmp_path):
     value = tf.Variable(0.0)
     saved = Checkpoints(tmp_path, value=value)

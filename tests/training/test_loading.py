@@ -125,8 +125,8 @@ def test_loading_an_agent_needs_no_renderer(run, monkeypatch):
 def test_what_is_no_run_is_refused(run, policy, tmp_path):
     for path, arguments, named in (
         (tmp_path / "nothing", {}, "nothing"),
-        (run, {"number": 1}, r"\[4, 3\]"),
-        (policy(), {"number": 3}, "3"),
+        (run, {"checkpoint": 1}, r"\[4, 3\]"),
+        (policy(), {"checkpoint": 3}, "3"),
         (_without_settings(policy()), {"bindings": ["CEM.clip = False"]}, "without its settings"),
     ):
         with pytest.raises(errors.ConfigError, match=named):
@@ -136,7 +136,7 @@ def test_what_is_no_run_is_refused(run, policy, tmp_path):
             training.load_agent(path)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"bindings": ["CEM.clip = False"]}, {"number": 3}])
+@pytest.mark.parametrize("arguments", [{}, {"bindings": ["CEM.clip = False"]}, {"checkpoint": 3}])
 def test_a_mistyped_path_is_named(tmp_path, arguments):
     with pytest.raises(errors.ConfigError, match="typo holds neither a run"):
         training.load(tmp_path / "typo", **arguments)
@@ -190,8 +190,9 @@ def test_parameters_are_paired_by_name_or_else_by_order(agent, named):
 def test_a_policy_that_does_not_fit_its_settings_is_refused(toy_run):
     with pytest.raises(errors.ConfigError, match=r"do not fit its config\.gin"):
         training.load_agent(toy_run / "policy", bindings=["RSSMCell.deter_size = 17"])
-    with pytest.raises(errors.ConfigError, match="no checkpoint 3"):
-        training.load_agent(toy_run / "policy", 3)
+    for number in (3, "best"):
+        with pytest.raises(errors.ConfigError, match=f"no checkpoint {number!r}"):
+            training.load_agent(toy_run / "policy", number)
 
 
 def test_a_run_without_a_checkpoint_is_refused(run):
@@ -278,6 +279,10 @@ def test_a_binding_reaches_a_planner_in_a_scope_or_is_refused():
     with pytest.raises(errors.ConfigError, match="no effect") as error:
         loading.parse(path, ["ICEM.std = 0.5"])
     assert (error.value.setting, error.value.hint) == ("ICEM.std", "set memory/ICEM.std")
+    with pytest.raises(errors.ConfigError, match="the planner is memory/ICEM") as error:
+        loading.parse(path, ["CEM.candidates = 50"])  # of another planner
+    assert error.value.hint == "set memory/ICEM.candidates"
+    loading.parse(path, ["PlanetPolicy.planner = @CEM()", "CEM.candidates = 50"])
 
 
 def test_a_binding_may_change_the_action_repeat(run, capsys):

@@ -1,11 +1,13 @@
 """A run with remote collectors: what is collected, and evaluations beside the training."""
 
+import json
+
 import helpers
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from planet_tf import environments, errors
+from planet_tf import environments, errors, training
 from planet_tf.agents import building
 from planet_tf.cluster.actor import Collected
 from planet_tf.experience import UniformPolicy, run_episodes
@@ -74,6 +76,14 @@ def test_a_run_evaluates_beside_its_training(light, pool, tmp_path):
     ]
     assert order[7:9] == [(8, 60, False), (5, 30, True)]
     assert order[-3:] == [(11, 90, False), (10, 80, True), (11, 90, True)]
+    scores = {
+        line["episodes"]: line["evaluation/return"] for line in lines if "evaluation/return" in line
+    }
+    best = json.loads((tmp_path / "checkpoints" / "best.json").read_text())
+    assert best["mean_return"] == pytest.approx(max(scores.values()))
+    # Its weights are those of then, though the score came later.
+    updates = {5: 30, 10: 80, 11: 90}[best["episodes"]]
+    assert training.load_agent(tmp_path, "best").updates == updates
     assert len(list((tmp_path / "episodes" / "heldout").iterdir())) == 1 + 3 * 2
     assert pool[0].count == 3 and not pool[0].open
 

@@ -64,9 +64,10 @@ def test_a_line_may_be_printed_only_once(report, capsys):
     assert capsys.readouterr().err == "one\ntwo\n"
 
 
-def test_an_evaluation_of_several_tasks_is_their_mean(report, directory):
+def test_an_evaluation_of_several_tasks_is_their_mean(report, directory, capsys):
     returns = {"one": np.array([1.0, 3.0]), "two": np.array([4.0, 4.0])}
-    report.evaluated(returns, 5.0, COUNTERS)
+    report.evaluated(returns, 5.0, COUNTERS, is_best=True)
+    assert "one 2.0; two 4.0), the best so far" in capsys.readouterr().err
     (line,) = helpers.scalars(directory.root)
     del line["time"]
     assert line == {
@@ -80,14 +81,15 @@ def test_an_evaluation_of_several_tasks_is_their_mean(report, directory):
 
 
 def test_one_task_has_no_tags_of_its_own(report, directory, capsys):
-    report.evaluated({"one": np.array([1.0, 3.0])}, 5.0, COUNTERS)
+    report.evaluated({"one": np.array([1.0, 3.0])}, 5.0, COUNTERS, is_best=False)
     report.collected("one", {"return": 7.0, "length": 5.0}, COUNTERS, 0, 0.0, several=False)
     tags = {tag for line in helpers.scalars(directory.root) for tag in line}
     assert tags - set(COUNTERS) - {"time"} == {
         *["evaluation/return", "evaluation/return_std", "time/evaluation_decision_ms"],
         *["collect/return", "collect/length"],  # it was random: nothing was decided
     }
-    assert "400 env steps, return 7.0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "400 env steps, return 7.0" in said and "best" not in said
 
 
 def test_predictions_without_images_are_numbers_only(report, directory, tensorboard_tags):

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from dm_control.rl import control
 
-from planet_tf import config, errors
+from planet_tf import config, errors, training
 from planet_tf.environments import dot_goal
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import Settings, interrupts, run as runs
@@ -168,7 +168,7 @@ def acted(tmp_path_factory):
     """A run that has acted twice, with its directory; the tests share its traced functions."""
     config.parse(["dot_goal.gin", "debug.gin"], ["CEM.horizon = 2", "CEM.iterations = 1"])
     settings = Settings(chunk_length=3, episodes=9)
-    with runs.opened(tmp_path_factory.mktemp("acted") / "run", settings) as run:
+    with training.opened(tmp_path_factory.mktemp("acted") / "run", settings) as run:
         run.collect_random()
         run.hold_out_random()
         for _ in range(2):
