@@ -8,6 +8,7 @@ import pytest
 
 from planet_tf import agents, config, errors, models, planning, training
 from planet_tf.experience import ReplayBuffer
+from planet_tf.models import networks
 
 PRESETS = sorted(
     path.relative_to(config.presets()).as_posix() for path in config.presets().rglob("*.gin")
@@ -156,10 +157,29 @@ def test_a_task_chooses_the_cpu_presets_planner():
 def test_a_task_chooses_the_shift_of_the_cpu_presets():
     config.parse(["reacher.gin"])
     assert config.value_of(models.WorldModel, "random_shift") == 0  # the paper's
-    config.parse(["cpu.gin", "cpu_64.gin"])
+    config.parse(["cpu.gin"])
     assert config.value_of(models.WorldModel, "random_shift") == 4
-    config.parse(["cup.gin", "cpu.gin", "cpu_64.gin"])
+    config.parse(["cup.gin", "cpu.gin"])
     assert config.value_of(models.WorldModel, "random_shift") == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "filters", "scale", "clip_norm"),
+    [
+        (["cup.gin"], 64, (32, 64, 128, 256), 1.0, 1000.0),  # the paper's
+        (["cup.gin", "cpu.gin"], 64, (8, 16, 32, 64), 50.0, 100000.0),
+        (["reacher.gin", "cpu.gin"], 64, (8, 16, 32, 64), 50.0, 100000.0),
+        (["cheetah.gin", "cpu.gin"], 32, (16, 32, 64), 100.0, 1000.0),
+        (["cheetah.gin", "cpu.gin", "cpu_64.gin"], 64, (8, 16, 32, 64), 50.0, 100000.0),
+    ],
+)
+def test_a_task_chooses_the_size_of_its_pictures(files, size, filters, scale, clip_norm):
+    config.parse(files)
+    assert config.value_of(models.WorldModel, "image_size") == size
+    assert config.value_of(networks.Encoder, "filters") == filters
+    assert len(config.value_of(networks.Decoder, "filters")) == len(filters) - 1
+    assert config.value_of(models.WorldModel, "observation_scale") == scale
+    assert config.value_of(agents.PlanetAgent, "clip_norm") == clip_norm
 
 
 def test_macro_without_a_value_is_named():
