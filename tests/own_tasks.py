@@ -16,6 +16,10 @@ def make(seed=None, observations=("image",), action_repeat=5):
     return DotGoal(seed, action_repeat, observations=observations)
 
 
+def make_of_robots(seed=None, observations=("image",), robots=()):
+    return DotGoal(seed, observations=observations)
+
+
 def make_nothing(seed, observations):
     pass
 

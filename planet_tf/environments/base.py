@@ -14,6 +14,9 @@ from tf_agents.trajectories import time_step as ts
 from planet_tf import action_specs, errors
 
 IMAGE_SIZE = 64
+UNBOUNDED = 1e10
+"""An action that may be larger has no bounds: TF-Agents and Gymnasium write float32's largest."""
+
 _TOLERANCE = 1e-5  # an action may leave [-1, 1] by float error
 
 

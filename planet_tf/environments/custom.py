@@ -46,7 +46,7 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
     """Calls the function of a name 'module:function' and checks what it returns.
 
     The function need not take the action repeat and the camera if its environment has those that
-    are asked for; a gymnasium.Env is given any action repeat here.
+    are asked for. A gymnasium.Env is given any action repeat here; its function takes none.
 
     Raises:
       ConfigError: if it cannot be called, or returns something else than what was asked for.
@@ -63,27 +63,45 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
         )
     unset = {key for key, value in optional.items() if value is None}
     settings = {key: settings[key] for key in settings if key not in unset} | (kwargs or {})
-    env = _call(name, settings, optional)
+    taken = _taken(name, settings, optional)
+    env = _call(name, taken)
     if gymnasium_env.is_environment(env):
+        _refuse_action_repeat(name)
         repeat = 1 if action_repeat is None else action_repeat
         env = gymnasium_env.GymnasiumEnvironment(env, name, repeat, observations, seed)
+        env.camera = taken.get("camera")
     _check(name, env, settings)
     env.name = name
     return env
 
 
-def _call(name: str, settings: dict[str, Any], optional: Collection[str]):
-    """Calls the function of a custom task, without the optional settings that it does not take."""
-    make = function(name)
-    signature = inspect.signature(make)
-    takes_all = any(each.kind == each.VAR_KEYWORD for each in signature.parameters.values())
-    taken = {
+def _taken(name: str, settings: dict[str, Any], optional: Collection[str]) -> dict[str, Any]:
+    """Returns the settings without the optional ones that the function does not take."""
+    parameters = inspect.signature(function(name)).parameters
+    takes_all = any(each.kind == each.VAR_KEYWORD for each in parameters.values())
+    return {
         key: value
         for key, value in settings.items()
-        if key not in optional or key in signature.parameters or takes_all
+        if key not in optional or key in parameters or takes_all
     }
+
+
+def _refuse_action_repeat(name: str) -> None:
+    """Raises ConfigError if the function of a gymnasium.Env would repeat actions, too."""
+    if "action_repeat" in inspect.signature(function(name)).parameters:
+        raise errors.ConfigError(
+            f"environment {name!r}: its function takes action_repeat and returns a gymnasium.Env, "
+            "whose actions planet_tf repeats itself",
+            "remove the argument; load_environment.action_repeat sets it",
+            "train.task",
+        )
+
+
+def _call(name: str, taken: dict[str, Any]):
+    """Calls the function of a custom task."""
+    make = function(name)
     try:
-        signature.bind(**taken)
+        inspect.signature(make).bind(**taken)
     except TypeError as error:
         call = ", ".join(f"{key}={value!r}" for key, value in taken.items())
         raise errors.ConfigError(

@@ -12,10 +12,9 @@ import numpy as np
 
 from planet_tf import errors
 from planet_tf.environments import rendering
-from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment, to_bounds
+from planet_tf.environments.base import IMAGE_SIZE, UNBOUNDED, TaskEnvironment, to_bounds
 
 UNLIMITED_ENV_STEPS = 1000  # per episode of a task without a time limit of its own
-_UNBOUNDED = 1e10  # what dm_control writes for an actuator without limits
 
 
 def load_task(
@@ -71,6 +70,7 @@ class DmControlEnvironment(TaskEnvironment):
         action_repeat: int,
         observations: Sequence[str] = ("image",),
         camera: int | str = 0,
+        terminates: bool = False,
     ):
         """Wraps a dm_control environment, which then belongs to this object.
 
@@ -81,6 +81,7 @@ class DmControlEnvironment(TaskEnvironment):
           action_repeat: env steps per agent step.
           observations: 'image', 'state' or both.
           camera: index or name of one of the model's cameras.
+          terminates: whether the task may end an episode itself, with discount 0.
 
         Raises:
           ConfigError: if the action repeat does not fit into an episode, the task has no `random`,
@@ -97,13 +98,20 @@ class DmControlEnvironment(TaskEnvironment):
         if "state" in observations:
             size = sum(math.prod(part.shape) for part in _observation_spec(env).values())
         super().__init__(
-            name, spec.shape[0], action_repeat, max_env_steps, observations, size, camera
+            name,
+            spec.shape[0],
+            action_repeat,
+            max_env_steps,
+            observations,
+            size,
+            camera,
+            terminates=terminates,
         )
         if "image" in observations:
             _check_camera(name, env.physics.model, camera)
         low = np.broadcast_to(spec.minimum, spec.shape).astype(np.float64)
         high = np.broadcast_to(spec.maximum, spec.shape).astype(np.float64)
-        bounded = (low > -_UNBOUNDED) & (high < _UNBOUNDED)
+        bounded = (low > -UNBOUNDED) & (high < UNBOUNDED)
         self._low, self._high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
         self._env = env
         self._observation: Mapping[str, Any] = {}  # the task's

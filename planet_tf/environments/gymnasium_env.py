@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from planet_tf import errors
-from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment, to_bounds
+from planet_tf.environments import gymnasium_spaces, rendering
+from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment
 from planet_tf.environments.custom import GYMNASIUM
 
 
@@ -92,8 +93,9 @@ def _gymnasium():
 class GymnasiumEnvironment(TaskEnvironment):
     """A `gymnasium.Env`; see TaskEnvironment for observations and actions.
 
-    The image is its observation, if that is one, else what it renders; either is averaged to 64x64.
-    The state is its observation, flattened by Gymnasium. Actions are mapped affinely from [-1, 1]
+    The image is its observation, if that is a picture, or the picture in its Dict, else what it
+    renders; it is averaged to 64x64. The state is its observation, or the rest of its Dict,
+    flattened by Gymnasium. Actions are mapped affinely from [-1, 1]
     to the bounds of a Box, or are the one-hot vectors of a Discrete space. Where it terminates, the
     discount is 0; where it is truncated, 1.
     """
@@ -120,13 +122,14 @@ class GymnasiumEnvironment(TaskEnvironment):
             what is to be observed.
         """
         spaces = _gymnasium().spaces
-        self._env, self._seed = env, seed
-        self._space, self._seen = env.observation_space, None
-        self._shows_image = _is_image(spaces, self._space)
-        self._take, count, discrete = _actions(name, spaces, env.action_space)
+        self._env, self._seed, self._seen = env, seed, None
+        self._picture, self._state_space = gymnasium_spaces.parts(
+            name, spaces, env.observation_space
+        )
+        self._take, count, discrete = gymnasium_spaces.actions(name, spaces, env.action_space)
         for key in observations:
             self._check_shows(name, key, spaces)
-        size = spaces.flatdim(self._space) if "state" in observations else 0
+        size = spaces.flatdim(self._state_space) if "state" in observations else 0
         limit = _time_limit(name, env)
         super().__init__(
             name,
@@ -148,17 +151,21 @@ class GymnasiumEnvironment(TaskEnvironment):
         self._env.close()
 
     def _check_shows(self, name: str, key: str, spaces) -> None:
-        shown: Any = self._space
+        shown, hint = f"{self._env.observation_space}", "ask for ('state',)"
         if key == "image":
-            fits = self._shows_image or self._env.render_mode == "rgb_array"
-            shown = f"{shown} and its render mode is {self._env.render_mode!r}, not 'rgb_array'"
+            fits = self._picture or self._env.render_mode == "rgb_array"
+            shown += f" and its render mode is {self._env.render_mode!r}, not 'rgb_array'"
         else:
-            fits = not self._shows_image and self._space.is_np_flattenable
+            state = self._state_space
+            fits = state is not None and state.is_np_flattenable
+            hint = "ask for ('image',)" if self._picture else ""
+            if fits and gymnasium_spaces.holds_pixels(spaces, state):
+                fits, hint = False, "a picture must be uint8 [H, W], [H, W, 1] or [H, W, 3]"
         if not fits:
             raise errors.ConfigError(
                 f"{name}: load_environment.observations asks for {key!r}, but its observation is "
                 f"{shown}",
-                "ask for ('image',)" if self._shows_image else "ask for ('state',)",
+                hint,
                 "load_environment.observations",
             )
 
@@ -171,13 +178,17 @@ class GymnasiumEnvironment(TaskEnvironment):
         return reward, 0.0 if terminated else 1.0 if truncated else None
 
     def _draw(self) -> np.ndarray:
-        frame = self._seen if self._shows_image else self._env.render()
+        if self._picture:
+            return to_image(self._picture(self._seen))
+        if _is_mujoco(self._env):
+            rendering.choose()  # for videos of runs on states, too
+        frame = self._env.render()
         if frame is None:
             raise NotImplementedError(f"{self.name} renders nothing: it has no 'rgb_array' mode")
         return to_image(frame)
 
     def _state(self) -> np.ndarray:
-        flat = _gymnasium().spaces.flatten(self._space, self._seen)
+        flat = _gymnasium().spaces.flatten(self._state_space, self._seen)
         return np.array(flat, np.float32)
 
 
@@ -200,42 +211,9 @@ def to_image(frame) -> np.ndarray:
     return np.array(Image.fromarray(frame).convert("RGB").resize(size, Image.Resampling.BOX))
 
 
-def _is_image(spaces, space) -> bool:
-    """Whether a space holds pictures: uint8 [H, W], [H, W, 1] or [H, W, 3]."""
-    return (
-        isinstance(space, spaces.Box)
-        and space.dtype == np.uint8
-        and (len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[-1] in (1, 3)))
-    )
-
-
-def _actions(name: str, spaces, space) -> tuple[Callable[[np.ndarray], Any], int, bool]:
-    """Looks at an action space.
-
-    Returns:
-      what makes its actions from ours, float64 [A]; A; and whether they are discrete.
-
-    Raises:
-      ConfigError: if it is neither Discrete nor a bounded Box of floats.
-    """
-    if isinstance(space, spaces.Discrete):
-        return lambda action: space.start + np.argmax(action), int(space.n), True
-    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        raise errors.ConfigError(
-            f"{name}: actions must be Discrete or a Box of bounded floats, got {space}"
-        )
-    if not space.is_bounded():
-        raise errors.ConfigError(
-            f"{name}: its actions, {space}, have no bounds",
-            "name a function 'module:function' that returns it in a wrapper with bounds, such as "
-            "gymnasium.wrappers.TransformAction",
-        )
-    low, high = (x.astype(np.float64).ravel() for x in (space.low, space.high))
-
-    def to_box(action: np.ndarray) -> np.ndarray:
-        return to_bounds(action, low, high).astype(space.dtype).reshape(space.shape)
-
-    return to_box, len(low), False
+def _is_mujoco(env) -> bool:
+    kinds = type(env.unwrapped).__mro__
+    return any(kind.__module__.startswith("gymnasium.envs.mujoco") for kind in kinds)
 
 
 def _time_limit(name: str, env) -> int:

@@ -107,8 +107,8 @@ def load(
       name: one of `names()`, any `domain_task` of dm_control's suite, 'gym:ID', or
         'module:function'.
       seed: int in [0, 2**32) that decides all randomness in the environment; None: random.
-      action_repeat: env steps per agent step. None: the paper's; 1 for dot_goal and Gymnasium; the
-        function's own default; 4 for other tasks.
+      action_repeat: env steps per agent step. None: the paper's; 1 for dot_goal and whatever is
+        Gymnasium's; another custom function's own default; 4 for other tasks.
       observations: 'image', 'state' or both. The state is what the task itself observes, such as
         positions and velocities. Without 'image' nothing is rendered unless `render` is called, and
         no rendering backend is needed.

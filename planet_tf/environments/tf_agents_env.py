@@ -11,9 +11,8 @@ from tf_agents.environments import py_environment
 from tf_agents.specs import array_spec
 
 from planet_tf import errors
-from planet_tf.environments.base import IMAGE_SIZE, TaskEnvironment, to_bounds
+from planet_tf.environments.base import IMAGE_SIZE, UNBOUNDED, TaskEnvironment, to_bounds
 
-_BOUND = 1e10  # an action that may be larger has no bounds; TF-Agents writes float32's largest
 _MOST_CHOICES = 10_000  # an integer of more values is no choice: it has no bounds
 _EXPECTED = {"image": f"uint8 [{IMAGE_SIZE}, {IMAGE_SIZE}, 3]", "state": "one vector"}
 
@@ -126,7 +125,7 @@ def _is_bounded_vector(spec) -> bool:
         isinstance(spec, array_spec.BoundedArraySpec)
         and len(spec.shape) == 1
         and np.issubdtype(spec.dtype, np.floating)
-        and bool(np.all(np.maximum(-spec.minimum, spec.maximum) < _BOUND))
+        and bool(np.all(np.maximum(-spec.minimum, spec.maximum) < UNBOUNDED))
     )
 
 

@@ -14,13 +14,15 @@ from planet_tf.experience import UniformPolicy, run_episodes
 
 STATE = spaces.Box(-np.inf, np.inf, (2,), np.float64)
 IMAGE = spaces.Box(0, 255, (128, 96, 3), np.uint8)
+CHANNELS_FIRST = spaces.Box(0, 255, (3, 128, 96), np.uint8)
 ACTION = spaces.Box(np.float32([[-2.0, 0.0]]), np.float32([[1.0, 10.0]]))  # a matrix
 
 
 class Scripted(gymnasium.Env):
     """Pays 1, 2, 3, ... and terminates after `length` env steps."""
 
-    def __init__(self, observation=STATE, action=ACTION, length=1000, render_mode=None):
+    def __init__(self, observation=STATE, action=ACTION, length=1000, render_mode=None, seen=None):
+        self._seen = seen
         self.observation_space, self.action_space = observation, action
         self.render_mode, self._length = render_mode, length
         self.count, self.taken, self.seeds = 0, [], []
@@ -30,6 +32,8 @@ class Scripted(gymnasium.Env):
             return np.full(IMAGE.shape, self.count, np.uint8)
         if self.observation_space is STATE:
             return np.array([self.count, 0.5])
+        if self._seen is not None:
+            return self._seen
         return self.observation_space.sample()
 
     def reset(self, *, seed=None, options=None):
@@ -132,18 +136,42 @@ def test_averaging_is_exact():
     )
 
 
+PARTS = {"b": np.int64(1), "a": np.float32([[1, 2, 3], [4, 5, 6]])}
+
+
 @pytest.mark.parametrize(
-    ("space", "size"),
+    ("space", "observation", "state"),
     [
-        (spaces.Discrete(4), 4),
-        (spaces.Dict({"a": spaces.Box(0, 1, (2, 3)), "b": spaces.Discrete(2)}), 8),
-        (spaces.Tuple([spaces.MultiBinary(3), spaces.Box(-1, 1, (2,))]), 5),
+        (spaces.Discrete(4), np.int64(2), [0, 0, 1, 0]),
+        (
+            spaces.Dict({"b": spaces.Discrete(2), "a": spaces.Box(0, 9, (2, 3))}),
+            PARTS,
+            [1, 2, 3, 4, 5, 6, 0, 1],  # Gymnasium orders the parts by their names
+        ),
+        (
+            spaces.Tuple([spaces.MultiBinary(3), spaces.Box(-1, 1, (2,))]),
+            (np.int8([1, 0, 1]), np.float32([0.5, -1])),
+            [1, 0, 1, 0.5, -1],
+        ),
     ],
 )
-def test_states_are_flattened(space, size):
-    task = wrap(Scripted(space))
-    assert task.reset().observation["state"].shape == (size,)
-    task.step(np.zeros(2, np.float32))
+def test_states_are_flattened(space, observation, state):
+    task = wrap(Scripted(space, seen=observation))
+    for step in (task.reset(), task.step(np.zeros(2, np.float32))):
+        np.testing.assert_array_equal(step.observation["state"], np.float32(state))
+
+
+@pytest.mark.parametrize("camera", ["z", "camera"])  # before and after the other names
+def test_a_picture_beside_joints_is_the_image_and_they_are_the_state(camera):
+    space = spaces.Dict(
+        {camera: spaces.Box(0, 255, (128, 96, 3), np.uint8), "joints": spaces.Box(-9, 9, (2,))}
+    )
+    seen = {camera: np.full([128, 96, 3], 7, np.uint8), "joints": np.float32([1, 2])}
+    task = wrap(Scripted(space, seen=seen), observations=("image", "state"))
+    observation = task.reset().observation
+    np.testing.assert_array_equal(observation["image"], np.full([64, 64, 3], 7, np.uint8))
+    np.testing.assert_array_equal(observation["state"], np.float32([1, 2]))
+    assert list(wrap(Scripted(space)).observation_spec()) == ["state"]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +179,11 @@ def test_states_are_flattened(space, size):
     [
         ({"action": spaces.Text(3)}, {}, ["Text"]),
         ({"action": spaces.Box(-np.inf, 1, (2,))}, {}, ["no bounds", "TransformAction"]),
+        ({"action": spaces.Box(-1, np.finfo(np.float32).max, (2,))}, {}, ["no bounds"]),
+        ({"observation": spaces.Dict({"l": IMAGE, "r": IMAGE})}, {}, ["pictures: l, r", "Filter"]),
+        ({"observation": spaces.Dict({"camera": IMAGE})}, {}, ["'state'", "('image',)"]),
+        ({"observation": CHANNELS_FIRST}, {}, ["'state'", "be uint8 [H, W]"]),
+        ({"observation": spaces.Dict({"a": CHANNELS_FIRST})}, {}, ["'state'", "be uint8 [H, W]"]),
         ({"observation": spaces.Sequence(STATE)}, {}, ["'state'", "Sequence"]),
         ({"observation": IMAGE}, {}, ["'state'", "('image',)"]),
         ({}, {"observations": ("image",)}, ["render mode is None", "('state',)"]),
@@ -343,14 +376,24 @@ def test_a_missing_gymnasium_is_named(monkeypatch):
         environments.check_name("gym:Pendulum-v1")
 
 
-def test_a_function_may_return_one(monkeypatch):
+@pytest.fixture
+def custom(monkeypatch):
+    """Gives a function the name my_gym:make."""
+
+    def name(make):
+        monkeypatch.setattr(sys.modules[__name__], "make", make, raising=False)
+        monkeypatch.setitem(sys.modules, "my_gym", sys.modules[__name__])
+
+    return name
+
+
+def test_a_function_may_return_one(custom):
     """A custom task 'module:function' whose function takes no action repeat."""
 
     def make(seed, observations, length=10):
         return gymnasium.wrappers.TimeLimit(Scripted(length=length), 8)
 
-    monkeypatch.setattr(sys.modules[__name__], "make", make, raising=False)
-    monkeypatch.setitem(sys.modules, "my_gym", sys.modules[__name__])
+    custom(make)
     settings = {"action_repeat": 2, "kwargs": {"length": 4}}
     env = environments.load("my_gym:make", observations=("state",), **settings)
     assert (env.name, env.action_repeat, env.max_steps) == ("my_gym:make", 2, 4)
@@ -358,3 +401,38 @@ def test_a_function_may_return_one(monkeypatch):
     env.step(np.zeros(2, np.float32))
     last = env.step(np.zeros(2, np.float32))
     assert last.is_last() and last.discount == 0.0
+
+
+@pytest.mark.parametrize("action_repeat", [None, 4])
+def test_a_function_that_repeats_actions_too_is_refused(custom, action_repeat):
+    def make(seed, observations, action_repeat=4):
+        return gymnasium.wrappers.TimeLimit(Scripted(), 8)
+
+    custom(make)
+    with pytest.raises(errors.ConfigError, match="remove the argument"):
+        environments.load("my_gym:make", observations=("state",), action_repeat=action_repeat)
+
+
+def test_a_functions_camera_is_the_environments(custom):
+    def make(seed, observations, camera="front"):
+        return gymnasium.wrappers.TimeLimit(Scripted(), 8)
+
+    custom(make)
+    for camera in (None, "top"):
+        env = environments.load("my_gym:make", observations=("state",), camera=camera)
+        assert env.camera == camera
+
+
+def test_a_backend_is_chosen_before_mujoco_draws_for_a_run_on_states(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(gymnasium_env.rendering, "choose", lambda: chosen.append(1))
+    env = environments.load("gym:InvertedPendulum-v5", seed=0, observations=("state",))
+    env.reset()
+    assert not chosen
+    monkeypatch.setattr(env._env, "render", lambda: np.full([4, 4, 3], 5, np.uint8))
+    np.testing.assert_array_equal(env.render(), np.full([64, 64, 3], 5, np.uint8))
+    assert chosen
+    plain = environments.load("gym:CartPole-v1", seed=0, observations=("state",))
+    plain.reset()
+    plain.render()
+    assert len(chosen) == 1
