@@ -45,7 +45,8 @@ class PlanetAgent(tf_agent.TFAgent):
         linearly; None: it stays.
       learning_rate_updates: optimizer steps until `final_learning_rate` is reached; an update that
         overflows float16 is not counted.
-      clip_norm: gradients are clipped to this global norm (release: 1000).
+      clip_norm: gradients are clipped to this global norm, in which the diagnosis head's do not
+        count (release: 1000).
       collect_planner: plans while episodes are collected, in gin such as @collect/CEM(), whose
         settings are collect/CEM.NAME; None: the planner that is evaluated and exported,
         `PlanetPolicy.planner`.
@@ -141,7 +142,8 @@ class PlanetAgent(tf_agent.TFAgent):
         replicas = tf.distribute.get_replica_context()
         if replicas.num_replicas_in_sync > 1:  # each has an equal part of the batch
             gradients = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        gradients, norm = tf.clip_by_global_norm(gradients, self._clip_norm)
+        norm = tf.linalg.global_norm(self._without_diagnosis(gradients, variables))
+        gradients, _ = tf.clip_by_global_norm(gradients, self._clip_norm, use_norm=norm)
         if scaled:  # the optimizer skips an overflow and lowers the scale
             norm = tf.where(tf.math.is_finite(norm), norm, 0.0)
         self.optimizer.apply_gradients(
@@ -152,6 +154,13 @@ class PlanetAgent(tf_agent.TFAgent):
         return info._replace(
             extra={**info.extra, "gradient_norm": norm, "gradient_clipped": clipped}
         )
+
+    def _without_diagnosis(self, gradients, variables) -> list[tf.Tensor]:
+        """Returns the gradients without those of the diagnosis head, which must change no other."""
+        head = self.world_model.diagnosis
+        apart = {variable.ref() for variable in head.trainable_variables} if head else set()
+        pairs = zip(gradients, variables, strict=True)
+        return [gradient for gradient, variable in pairs if variable.ref() not in apart]
 
     def _loss(self, experience, weights=None, training=False):
         if weights is not None:

@@ -18,9 +18,7 @@ class Weights(NamedTuple):
     free_nats: float = 3.0
 
 
-def observed_divergence(
-    observed: recurrence.Observed, reward: tf.Tensor, balance: float = 1.0
-) -> tf.Tensor:
+def observed_divergence(observed: recurrence.Observed, balance: float = 1.0) -> tf.Tensor:
     """Returns KL(posterior || prior) of a filtered chunk, float32 [B, L]; 0 if nothing is drawn.
 
     The divergence pulls both distributions to each other. `balance` scales the prior's gradient (KL
@@ -28,7 +26,7 @@ def observed_divergence(
     better, rather than the posterior to carry less.
     """
     if observed.posterior is None:
-        return tf.zeros_like(reward)
+        return tf.zeros_like(next(iter(observed.states.values()))[..., 0])
     prior = observed.prior
     if balance != 1.0:
         prior = recurrence.gaussian(

@@ -52,7 +52,7 @@ def predict(
     action = batch["action"][:, context:]
     noise = recurrence.chunk_noise(action, model.cell.stoch_size, open_seed)
     open_prior, ahead = model.cell.imagine(action, noise, last)
-    kl = losses.observed_divergence(observed, batch["reward"])
+    kl = losses.observed_divergence(observed)
     if observed.posterior is not None:
         open_kl = tfd.kl_divergence(observed.posterior[:, context:], open_prior)
         kl = tf.concat([kl[:, :context], open_kl], 1)

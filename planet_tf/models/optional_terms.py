@@ -1,4 +1,4 @@
-"""Loss terms that are off by default: latent overshooting, global prior and others."""
+"""Loss terms beside those of the bound: latent overshooting, global prior, heads."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,12 +16,16 @@ class Chunks(NamedTuple):
 
     Attributes:
       batch: see `world_model.Batch`.
+      observation: what the encoder read and the decoder predicts, preprocessed (and shifted, where
+        images are): float32 [B, L, *input_shape].
       observed: posterior, prior and states.
       feat: float32 [B, L, F].
-      seed: int32 [2], of the update.
+      seed: int32 [2], of the update. A term that draws noise folds a number of its own into it; 1
+        to 3 are taken.
     """
 
     batch: "Batch"
+    observation: tf.Tensor
     observed: recurrence.Observed
     feat: tf.Tensor
     seed: tf.Tensor
@@ -43,7 +47,7 @@ def _overshooting(model: "WorldModel", chunks: Chunks) -> tf.Tensor:
         chunks.batch["is_first"],
         imagine,
         distance,
-        model.weights.free_nats,
+        model.loss_weights.free_nats,
     )
 
 

@@ -46,7 +46,7 @@ class WorldModel(tf.Module):
         smaller than H and W, images are averaged down to it first.
       random_shift: largest random shift of a chunk's images, in pixels of the environment's image,
         applied in the loss, held-out chunks included; 0: none; see `images.shift`.
-      latent: 'rssm', 'ssm' or 'rnn'; see `planet_tf.models`.
+      latent: 'rssm', 'ssm' or 'rnn'; see `CELLS`.
       observation_scale: weight of -log p(observation) (release: 1).
       reward_scale: weight of -log p(reward) (release: 10).
       kl_scale: weight of the divergence (release: 1).
@@ -105,7 +105,7 @@ class WorldModel(tf.Module):
             self.input_shape = (image_size, image_size, image_shape[-1])
         if continuation_scale is None:
             continuation_scale = float(terminates)
-        self.weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
+        self.loss_weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
         self.kl_balance = kl_balance
         self.overshooting_distance = overshooting_distance
         with _keras_policy(precision):
@@ -177,7 +177,7 @@ class WorldModel(tf.Module):
         Returns:
           The loss, a scalar, and a dict of scalars in nats; see `losses.negative_elbo`.
         """
-        # Folded in: 1 hidden images, 2 shifts, 3 overshooting.
+        # Folded in: 1 hidden images, 2 shifts, 3 overshooting; see `optional_terms.Chunks`.
         observation_seed, stoch_seed = seeds.split(seed, 2)
         observation = images.shift(batch[self.reads], self._shift, seeds.fold_in(seed, 2))
         observation = self.preprocess_chunk(observation, observation_seed)
@@ -189,13 +189,13 @@ class WorldModel(tf.Module):
         loss, terms = losses.negative_elbo(
             self.decoder.distribution(feat).log_prob(observation),
             self.reward.distribution(feat).log_prob(batch["reward"]),
-            losses.observed_divergence(observed, batch["reward"], self.kl_balance),
-            self.weights,
+            losses.observed_divergence(observed, self.kl_balance),
+            self.loss_weights,
         )
         if observed.posterior is not None:
             terms["prior_entropy"] = tf.reduce_mean(observed.prior.entropy())
             terms["posterior_entropy"] = tf.reduce_mean(observed.posterior.entropy())
-        chunks = optional_terms.Chunks(batch, observed, feat, seed)
+        chunks = optional_terms.Chunks(batch, observation, observed, feat, seed)
         for name, weight in self._optional_weights.items():
             if weight:
                 terms[f"{name}_loss"] = term = optional_terms.TERMS[name](self, chunks)
@@ -235,7 +235,7 @@ class WorldModel(tf.Module):
         return self.cell.observe(embed, batch["action"], batch["is_first"], noise, **hidden)
 
     def _hidden(self, reward: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns `seen`, bool [B, L]: which images an RNN sees in training; {} for other cells."""
+        """Returns `seen`, bool [B, L]: which images an RNN sees in the loss; {} for other cells."""
         if not (fraction := getattr(self.cell, "blind_fraction", 0.0)):
             return {}
         drawn = seeds.uniform(tf.shape(reward), seed)

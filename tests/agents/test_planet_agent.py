@@ -106,6 +106,28 @@ def test_a_runs_seed_draws_the_weights(agent, make_agent):
     assert not np.array_equal(one[0], other[0])
 
 
+def test_the_diagnosis_head_changes_no_other_update(tiny, agent, batch):
+    observed = {
+        "image": tf.TensorSpec([64, 64, 3], tf.uint8),
+        "state": tf.TensorSpec([3], tf.float32, "state"),
+    }
+    found = []
+    for size in (1.0, 1e5):  # the larger state's gradients alone are far beyond the norm
+        tf.keras.utils.set_random_seed(0)
+        made = agents.PlanetAgent(
+            ts.time_step_spec(observed), agent.action_spec, clip_norm=2.0, learning_rate=0.1
+        )
+        state = tf.fill([4, 6, 3], size)
+        norm = made.train({**batch, "state": state}).extra["gradient_norm"]
+        head = {variable.ref() for variable in made.world_model.diagnosis.trainable_variables}
+        model = made.world_model.trainable_variables
+        rest = [variable.numpy() for variable in model if variable.ref() not in head]
+        found.append([norm, *rest])
+    assert found[0][0] > 4  # so that it is clipped
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_an_update_by_hand(tiny, another, batch):
     agent = another(learning_rate=10.0, adam_epsilon=0.5, clip_norm=2.0)
     variables = agent.world_model.trainable_variables
