@@ -6,8 +6,8 @@
     planet_tf.train("runs/swingup")
     policy = planet_tf.load_policy("runs/swingup/policy")  # a TF-Agents PyPolicy
 
-The packages, in the order in which data flows through them: `environments`, `models`, `planning`,
-`agents`, `experience`, `cluster`, `training`, `analysis`, `machine`, `comparisons`, `sweeps`,
+The packages, each of which imports only those before it: `environments`, `models`, `planning`,
+`experience`, `agents`, `cluster`, `analysis`, `training`, `machine`, `comparisons`, `sweeps`,
 `cli`.
 """
 

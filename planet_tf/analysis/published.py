@@ -1,7 +1,8 @@
 """Published scores of DMControl100k and 500k, and a table of this project's beside them.
 
-Means and standard deviations over seeds, from pixels. Of PlaNet at 100k env steps two sets are in
-circulation; these are the higher ones.
+Means and standard deviations over seeds, from pixels, as CURL's paper prints them (Srinivas et al.
+2020, arXiv 2004.04136, table 1). Of PlaNet at 100k env steps two sets are in circulation; these are
+the higher ones, which later papers print (COVR, table 4), as they do DrQ's.
 """
 
 import json

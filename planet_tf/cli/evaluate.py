@@ -1,6 +1,7 @@
 """Scores a trained policy without noise: a run's, or an exported one."""
 
 import argparse
+import contextlib
 import json
 import sys
 
@@ -52,10 +53,11 @@ def run(flags: argparse.Namespace) -> None:
         wrap=FilmedEnvironment if flags.video else lambda env: env,
         report=lambda line: tqdm.tqdm.write(line, file=sys.stderr),  # not into the bar
     )
-    if flags.video:
-        _check_image(trained.collector.env)
-    policy = TimedPolicy(trained.policy)
-    episodes, frames, failure = _episodes(trained.collector, policy, flags)
+    with contextlib.closing(trained.collector) as collector:
+        if flags.video:
+            _check_image(collector.env)
+        policy = TimedPolicy(trained.policy)
+        episodes, frames, failure = _episodes(collector, policy, flags)
     if not episodes:
         raise failure
     _report(flags, trained, policy, episodes)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,9 +22,21 @@ COMMANDS = {
     "doctor": "check this machine, and estimate what a run needs",
 }
 
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report it
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command; returns its exit status."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in `planet-tf plot ... | head`: nobody reads what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
         return _help(argv)

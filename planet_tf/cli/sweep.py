@@ -33,7 +33,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=[VALUE, ...]",
         help="a setting and its values; may be repeated, all are combined",
     )
-    parser.add_argument("--seeds", default="0", help="of each: 0:5 (0 to 4) or 0,3,7 (default: 0)")
+    parser.add_argument(
+        "--seeds",
+        default="0",
+        help="of each, instead of train.seed: 0:5 (0 to 4) or 0,3,7 (default: 0)",
+    )
     parser.add_argument(
         "--root_dir",
         type=storage.expand,
@@ -78,7 +82,7 @@ def run(flags: argparse.Namespace) -> int:
         cells.parse_seeds(flags.seeds),
     )
     root = storage.tensorflow_path(flags.root_dir)
-    episodes = cells.check(found, by_ray=not flags.dry_run)
+    episodes = cells.check(found, root, by_ray=not flags.dry_run)
     if flags.dry_run:
         for cell in found:
             print(cell.command(root))

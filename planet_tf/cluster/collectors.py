@@ -11,6 +11,8 @@ import collections
 import contextlib
 import dataclasses
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ ATTEMPTS = 3
 """Failures in a row after which a collector is dropped."""
 
 _POLL_SECONDS = 0.5  # between looks for Ctrl-C
+_SLOW_SECONDS = 60.0  # after which collectors that have not started are mentioned
 
 
 @checks.configurable()
@@ -84,6 +87,7 @@ class Pool:
 
         Raises:
           ConfigError: if Ray cannot be reached, or a collector cannot be made.
+          Interrupted: if `check` raises it while collectors start.
         """
         self._where = RemoteCollectors()
         self._identity, self._seeds = identity, RunSeeds(identity["seed"])
@@ -169,11 +173,27 @@ class Pool:
         try:
             for index in range(count):
                 self._start(index)
-            for answer in self._ray.get(list(self._working)):
-                _raise(answer)
+            waiting, begun, mentioned = list(self._working), time.monotonic(), False
+            while waiting:
+                self._check()
+                done, waiting = self._ray.wait(waiting, num_returns=1, timeout=_POLL_SECONDS)
+                for answer in done:
+                    _raise(self._ray.get(answer))
+                if waiting and not mentioned and time.monotonic() - begun >= _SLOW_SECONDS:
+                    self._mention(len(waiting))
+                    mentioned = True
         except self._ray.exceptions.RayError as error:
             raise errors.EnvironmentFailure(f"a collector cannot be started: {error}") from error
         self._working.clear()
+
+    def _mention(self, missing: int) -> None:
+        """Prints what collectors that have not started may be waiting for."""
+        gpus = f" and {self._where.gpus:g} GPUs" if self._where.gpus else ""
+        print(
+            f"note: {missing} of {len(self._collectors)} collectors have not started yet; each "
+            f"waits for {self._where.cpus} free CPUs{gpus} (`ray status` shows what is in use)",
+            file=sys.stderr,
+        )
 
     def _start(self, index: int) -> None:
         """Starts a collector; it works once it has answered."""

@@ -110,6 +110,21 @@ def make(
     return cells
 
 
+def _refuse_another(directory: pathlib.Path) -> None:
+    """Raises ConfigError if a run has other settings than those parsed; only its end may move."""
+    file = directory / "config.gin"
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = config.differences(before, gin.config_str())
+    found.pop("train.episodes", None)
+    if found:
+        changes = "; ".join(f"{name}: {change}" for name, change in found.items())
+        raise errors.ConfigError(
+            f"{directory} holds a run with other settings, then -> now: {changes}",
+            "name another directory for this sweep with --root_dir",
+            "--root_dir",
+        )
+
+
 def parse_grid(text: str) -> tuple[str, list[str]]:
     """Returns a setting and its values from 'NAME = [VALUE, ...]'.
 
@@ -147,11 +162,12 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def check(cells: Sequence[Cell], by_ray: bool = True) -> dict[str, int]:
+def check(cells: Sequence[Cell], root: pathlib.Path, by_ray: bool = True) -> dict[str, int]:
     """Parses the settings of all cells, before any is trained.
 
     Args:
       cells: the runs.
+      root: the sweep's directory; it may hold a part of this sweep, but no other's runs.
       by_ray: whether each is to be trained in a process of Ray, which cannot start another Ray.
 
     Returns:
@@ -175,6 +191,7 @@ def check(cells: Sequence[Cell], by_ray: bool = True) -> dict[str, int]:
                     "--dry_run prints one command per run; run that way, they may have collectors",
                     "train.collectors",
                 )
+            _refuse_another(root / cell.name)
         except errors.ConfigError as error:
             message = f"{cell.name}: {error.message}"
             raise errors.ConfigError(message, error.hint, error.setting) from error

@@ -1,6 +1,7 @@
 """The tasks that a run learns, one or several, and their environments."""
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -79,7 +80,7 @@ class Tasks:
     def identity(self) -> dict:
         """Returns what must not change within a run; for several tasks, lists."""
         envs = [collector.env for collector in self.collectors]
-        kwargs = config.value_of(environments.load, "kwargs")
+        kwargs = _checked_kwargs()
         observed = self.env.observation_spec()
         by_task = {
             "task": self.names,
@@ -104,6 +105,20 @@ class Tasks:
         """Closes the environments."""
         for collector in self.collectors:
             collector.close()
+
+
+def _checked_kwargs() -> dict | None:
+    """Returns load_environment.kwargs, which run.json holds; raises ConfigError if it cannot."""
+    kwargs = config.value_of(environments.load, "kwargs")
+    try:
+        json.dumps(kwargs)
+    except TypeError as error:
+        raise errors.ConfigError(
+            f"load_environment.kwargs: {error}",
+            "give the function numbers, texts, lists and dicts of them",
+            "load_environment.kwargs",
+        ) from error
+    return kwargs
 
 
 def _collectors(names: list[str], seed: int, rows: int, report) -> list[Collector]:

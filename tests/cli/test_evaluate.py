@@ -18,6 +18,25 @@ def read(path):
     return json.loads(path.read_text())
 
 
+def test_the_environment_is_closed(command, toy_run, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Collector, "close", lambda self: closed.append(self.env.name))
+    assert command("evaluate", toy_run, "--episodes=1", "--checkpoint=best")[0] == 0
+    assert closed == ["dot_goal"]
+
+
+def test_an_environment_that_fails_is_closed_too(command, toy_run, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Collector, "close", lambda self: closed.append(self.env.name))
+
+    def fail(*_):
+        raise errors.EnvironmentFailure("the robot fell")
+
+    monkeypatch.setattr(Collector, "collect", fail)
+    status, _, err = command("evaluate", toy_run, "--episodes=1")
+    assert status and "the robot fell" in err and closed == ["dot_goal"]
+
+
 def test_run_and_its_export_are_scored_alike(command, toy_run, tmp_path):
     one, two, video = tmp_path / "one.json", tmp_path / "two.json", tmp_path / "video.gif"
     status, out, err = command(

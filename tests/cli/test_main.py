@@ -2,7 +2,10 @@
 
 import argparse
 import importlib
+import os
 import runpy
+import subprocess
+import sys
 
 import pytest
 
@@ -26,6 +29,17 @@ def test_version(command):
 def test_unknown_command_is_named_with_the_nearest(command):
     status, out, err = command("trian", "--root_dir=x")
     assert status == 2 and not out and "'trian'" in err and "'train'" in err
+
+
+def test_output_that_nobody_reads_is_no_trace():
+    read, write = os.pipe()
+    os.close(read)  # as `head` does once it has its lines
+    code = "import sys; from planet_tf import cli; sys.exit(cli.main(['--help']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert done.returncode == 141 and not done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

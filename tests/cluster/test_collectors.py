@@ -13,7 +13,7 @@ import pytest
 
 from planet_tf import config, errors, runtime
 from planet_tf.agents import building
-from planet_tf.cluster import actor, connection
+from planet_tf.cluster import actor, collectors, connection
 from planet_tf.cluster.actor import Collected, Weights
 from planet_tf.cluster.collectors import Pool
 from planet_tf.seeds import RunSeeds, Stream
@@ -233,6 +233,24 @@ def test_a_collector_that_cannot_be_started_again_holds_up_nobody(ray, pool):
     assert numbers(pool.pop_evaluation(wait=True)) == [50, 51]
 
 
+def test_collectors_that_wait_for_resources_are_mentioned_and_can_be_stopped(
+    ray, monkeypatch, capsys
+):
+    ray.starts, looks = False, []
+    monkeypatch.setattr(collectors, "_SLOW_SECONDS", 0.0)
+    gin.parse_config("RemoteCollectors.address = 'auto'\nRemoteCollectors.cpus = 16")
+
+    def check():
+        looks.append(1)
+        if len(looks) == 3:
+            raise errors.Interrupted("stopped by SIGINT", 130)
+
+    with pytest.raises(errors.Interrupted):
+        Pool(2, IDENTITY, print, check)
+    assert ray.closed
+    assert capsys.readouterr().err.count("2 of 2 collectors have not started yet; each waits") == 1
+
+
 def test_a_replacement_that_cannot_be_made_is_replaced_too(ray, pool):
     ray.fails, ray.bad_starts = [Lost()], [errors.ConfigError("the port is in use")]
     assert numbers(take(pool, 100, 0, 3, 3)) == [1, 0, 2]
@@ -304,7 +322,7 @@ def test_a_wrong_setting_of_a_collector_ends_the_run(ray, pool):
 
 def test_resources_are_asked_for(ray):
     gin.parse_config("RemoteCollectors.cpus = 3\nRemoteCollectors.gpus = 0.5")
-    Pool(1, IDENTITY, None, None)
+    Pool(1, IDENTITY, print, lambda: None)
     assert (ray.resources["num_cpus"], ray.resources["num_gpus"]) == (3, 0.5)
     assert ray.resources["runtime_env"]["env_vars"]["TF_NUM_INTRAOP_THREADS"] == "3"
 
@@ -312,7 +330,7 @@ def test_resources_are_asked_for(ray):
 def test_the_modules_of_a_custom_task_go_to_a_cluster(ray, root):
     importlib.import_module("own_tasks")
     gin.parse_config("RemoteCollectors.address = 'auto'")
-    Pool(1, {**IDENTITY, "task": "own_tasks:make"}, None, None)
+    Pool(1, {**IDENTITY, "task": "own_tasks:make"}, print, lambda: None)
     address, _, modules = ray.connected
     assert address == "auto" and modules == [str(root / "tests" / "own_tasks.py")]
 

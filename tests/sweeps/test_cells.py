@@ -1,11 +1,14 @@
 """The cells of a sweep: their names, settings and commands, and what is refused."""
 
+import pathlib
 import shlex
 
 import pytest
 
 from planet_tf import config, errors
 from planet_tf.sweeps import cells
+
+ROOT = pathlib.Path("no_such_sweep")
 
 
 def make(tasks=("dot_goal.gin",), files=("debug.gin",), bindings=(), grid=(), seeds=(0,)):
@@ -114,7 +117,7 @@ def test_other_seeds_are_refused(text):
 
 def test_settings_are_checked_before_anything_is_trained():
     good = make(seeds=[0, 1])
-    assert cells.check(good) == {"dot_goal-debug-seed0": 4, "dot_goal-debug-seed1": 4}
+    assert cells.check(good, ROOT) == {"dot_goal-debug-seed0": 4, "dot_goal-debug-seed1": 4}
     for wrong, named in (
         (make(grid=[("CEM.horizen", ["3"])]), "horizon"),
         (make(["dot_gaol"]), "dot_goal"),
@@ -122,13 +125,27 @@ def test_settings_are_checked_before_anything_is_trained():
         (make(bindings=["train.episodes = 1"]), "train.seed_episodes"),
     ):
         with pytest.raises(errors.ConfigError) as error:
-            cells.check([*good, *wrong])
+            cells.check([*good, *wrong], ROOT)
         assert wrong[0].name in error.value.message and named in str(error.value)
 
 
 def test_collectors_are_refused_where_ray_trains():
     found = make(bindings=["train.collectors = 2"])
     with pytest.raises(errors.ConfigError, match=r"seed0: train.collectors \(2\)") as error:
-        cells.check(found)
+        cells.check(found, ROOT)
     assert error.value.setting == "train.collectors"
-    assert cells.check(found, by_ray=False) == {"dot_goal-debug-seed0": 4}
+    assert cells.check(found, ROOT, by_ray=False) == {"dot_goal-debug-seed0": 4}
+
+
+def test_a_directory_of_other_runs_is_refused(tmp_path):
+    (found,) = make(bindings=["PlanetAgent.learning_rate = 0.003"])
+    directory = tmp_path / found.name
+    directory.mkdir()
+    text = "PlanetAgent.learning_rate = 0.003\ntrain.episodes = 3\nCEM.horizon = 4\n"
+    (directory / "config.gin").write_text(text)
+    assert cells.check([found], tmp_path) == {found.name: 4}  # it may end later than before
+    (other,) = make(bindings=["PlanetAgent.learning_rate = 0.001"])
+    assert other.name == found.name
+    with pytest.raises(errors.ConfigError, match=r"learning_rate: 0\.003 -> 0\.001") as error:
+        cells.check([other], tmp_path)
+    assert error.value.setting == "--root_dir" and str(directory) in error.value.message

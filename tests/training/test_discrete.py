@@ -93,3 +93,11 @@ def test_tasks_with_other_choices_are_not_learned_together():
         Tasks(("gym:CartPole-v1", "gym:Acrobot-v1"), seed=0, rows=1)
     with pytest.raises(errors.ConfigError, match=r"actions differ"):
         Tasks(("gym:CartPole-v1", "dot_goal"), seed=0, rows=1)
+
+
+def test_arguments_that_a_file_cannot_hold_are_refused(light, tmp_path):
+    with pytest.raises(errors.ConfigError, match="kwargs: Object of type set") as error:
+        task = {"train__task": "own_tasks:make_of_robots"}
+        light(tmp_path / "run", **task, load_environment__kwargs={"robots": {1, 2}})
+    assert error.value.setting == "load_environment.kwargs"
+    assert not (tmp_path / "run").exists()
