@@ -1,5 +1,6 @@
 """Noise that is added to actions while collecting experience."""
 
+import abc
 import dataclasses
 from typing import ClassVar
 
@@ -10,9 +11,29 @@ from planet_tf.planning import clip
 from planet_tf.seeds import RowSeeds
 
 
+class Exploration(abc.ABC):
+    """Noise of the collect policy.
+
+    Attributes:
+      discrete: whether it is for one-hot actions.
+    """
+
+    discrete: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __call__(self, action: tf.Tensor, seeds: RowSeeds, updates: tf.Tensor) -> tf.Tensor:
+        """Returns the actions to execute, float32 [B, A].
+
+        Args:
+          action: as planned, float32 [B, A] in [-1, 1], or one-hot; NaN must stay NaN.
+          seeds: draw all randomness, for each row apart.
+          updates: int64 [], that the agent was trained for.
+        """
+
+
 @checks.configurable()
 @dataclasses.dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Exploration):
     """Adds Normal(0, std) to actions and clips them to [-1, 1].
 
     Args:
@@ -20,8 +41,6 @@ class GaussianNoise:
       final_std: the standard deviation after `updates` updates, reached linearly; None: it stays.
       updates: updates until `final_std` is reached.
     """
-
-    discrete: ClassVar[bool] = False
 
     std: checks.NonNegative = 0.3
     final_std: checks.NonNegative | None = None
@@ -39,7 +58,7 @@ class GaussianNoise:
 
 @checks.configurable()
 @dataclasses.dataclass(frozen=True)
-class EpsilonGreedy:
+class EpsilonGreedy(Exploration):
     """Takes a uniformly random choice with a probability; for discrete actions.
 
     Args:
@@ -66,9 +85,6 @@ class EpsilonGreedy:
         explores = (when < self.epsilon_at(updates))[:, None]
         # An action that could not be planned stays NaN, and is noticed.
         return tf.where(explores & tf.math.is_finite(action), drawn, action)
-
-
-Exploration = GaussianNoise | EpsilonGreedy
 
 
 def _scheduled(start: float, final: float | None, over: int, updates: tf.Tensor):

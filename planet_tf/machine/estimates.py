@@ -94,17 +94,23 @@ def measured(run: Run) -> Needs:
     files = list((run.directory.root / "episodes" / "train").glob("*.npz"))
     arrays = run.agent.training_data_spec.values()
     weights = run.agent.world_model.trainable_variables
+    agent_steps = statistics.mean(each.env.max_steps for each in run.tasks.collectors)
     return Needs(
-        agent_steps=statistics.mean(each.env.max_steps for each in run.tasks.collectors),
+        agent_steps=agent_steps,
         frame_bytes=sum(
             array.shape.num_elements() * array.dtype.size + _STEP_BYTES for array in arrays
         ),
-        episode_bytes=statistics.mean(file.stat().st_size for file in files),
+        episode_bytes=statistics.mean(map(_bytes_per_frame, files)) * (agent_steps + 1),
         picture_bytes=_PICTURE_BYTES if run.agent.world_model.reads == "image" else 0,
         parameters=sum(weight.shape.num_elements() for weight in weights),
         process_bytes=kernel_bytes(status, "VmHWM"),
         held_bytes=kernel_bytes(status, "VmRSS"),
     )
+
+
+def _bytes_per_frame(file: pathlib.Path) -> float:
+    """Returns the size of an episode's file per frame: random episodes may end early."""
+    return file.stat().st_size / int(file.stem.rpartition("-")[2])
 
 
 def kernel_bytes(text: str, name: str) -> int:

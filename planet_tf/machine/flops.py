@@ -49,6 +49,9 @@ def model_flops(model: WorldModel) -> dict[str, int]:
         "decoder": _stack_flops(_layers(model.decoder)),
         "reward": _stack_flops(_layers(model.reward)),
     }
+    for part in ("continuation", "diagnosis"):
+        if (head := getattr(model, part)) is not None:
+            counts[part] = _stack_flops(_layers(head))
     for part, names in _CELL_PARTS.items():
         found = [getattr(model.cell, name) for name in names if hasattr(model.cell, name)]
         counts[part] = _stack_flops(found)
@@ -71,6 +74,7 @@ def decision_flops(model: WorldModel, imagined_steps: int) -> int:
     parts = model_flops(model)
     filtering = parts["encoder"] + parts["transition"] + parts["posterior"]
     imagined = parts["transition"] + parts["prior"] + parts["reward"]
+    imagined += parts.get("continuation", 0)
     return filtering + imagined_steps * imagined
 
 

@@ -8,7 +8,7 @@ import pathlib
 import socket
 
 from planet_tf import config, errors, gin_internals, storage
-from planet_tf.agents.exploration import EpsilonGreedy, GaussianNoise
+from planet_tf.agents.exploration import Exploration
 from planet_tf.planning import Objective, Planner
 from planet_tf.training import provenance
 
@@ -22,7 +22,7 @@ _CHANGEABLE = (
     "RemoteCollectors",
     "load_environment",
 )
-_CHANGEABLE_KINDS = (Planner, Objective, GaussianNoise, EpsilonGreedy)
+_CHANGEABLE_KINDS = (Planner, Objective, Exploration)
 
 
 class RunDirectory:

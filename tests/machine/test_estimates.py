@@ -86,11 +86,17 @@ def test_time(run, collected, scored, random):
     assert run.seconds(20, SECONDS) == pytest.approx(expected)
 
 
+def test_an_episode_that_ended_early_is_as_large_per_frame(tmp_path):
+    file = tmp_path / "000007-11.npz"  # of eleven frames
+    file.write_bytes(b"x" * 2200)
+    assert estimates._bytes_per_frame(file) == 200
+
+
 def test_run_is_measured(tiny):
     with benchmark.fresh_run(jit_compile=False) as (run, _):
         needs = estimates.measured(run)
         (file,) = (run.directory.root / "episodes" / "train").iterdir()
-        assert needs.episode_bytes == file.stat().st_size > 0
+        assert needs.episode_bytes == pytest.approx(file.stat().st_size)
         run.save()
         (checkpoint,) = (run.directory.root / "checkpoints").glob("*.data-*")
         # Parameters and Adam's two moments of them, float32; counters and names.

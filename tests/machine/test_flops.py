@@ -48,11 +48,27 @@ def test_operations_at_paper_size():
 
 @pytest.mark.parametrize("latent", ["rssm", "ssm", "rnn"])
 def test_every_kernel_of_every_model_is_counted(latent):
-    model = WorldModel(action_size=2, image_shape=None, state_size=5, latent=latent)
+    model = WorldModel(
+        action_size=2, image_shape=None, state_size=5, latent=latent, terminates=True
+    )
     kernels = [weight for weight in model.trainable_variables if "kernel" in weight.name]
     expected = sum(2 * kernel.shape.num_elements() for kernel in kernels)
     assert sum(flops.model_flops(model).values()) == expected
     assert flops.update_flops(model, 1) == 3 * expected
+    continuation = flops.model_flops(model)["continuation"]
+    assert continuation > 0
+    without = WorldModel(action_size=2, image_shape=None, state_size=5, latent=latent)
+    costs = [flops.decision_flops(each, 10) for each in (model, without)]
+    assert costs[0] - costs[1] == 10 * continuation
+
+
+def test_the_diagnosis_head_is_counted_in_updates_alone():
+    both = WorldModel(action_size=2, state_size=5)
+    alone = WorldModel(action_size=2)
+    head = flops.model_flops(both)["diagnosis"]
+    assert head > 0 and "diagnosis" not in flops.model_flops(alone)
+    assert flops.update_flops(both, 1) - flops.update_flops(alone, 1) == 3 * head
+    assert flops.decision_flops(both, 10) == flops.decision_flops(alone, 10)
 
 
 def test_custom_network_cannot_be_counted():
