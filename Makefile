@@ -72,7 +72,7 @@ figures: $(INSTALLED)  ## redraws the figures of README and docs from the CSVs i
 
 table: $(INSTALLED)  ## prints the results in results/ next to the paper's scores
 	@$(BIN)/planet-tf plot results/*.csv results/gymnasium/*.csv $(LATENT_MODELS) --table
-	@echo; $(BIN)/planet-tf plot results/dmcontrol100k/*.json --table
+	@echo; $(BIN)/planet-tf plot results/dmcontrol100k/*.json results/dmcontrol500k/*.json --table
 
 notebook: preflight  ## re-executes notebooks/planet.ipynb in place, in minutes
 	$(BIN)/python -c "import nbclient, nbformat; notebook = nbformat.read('$(NOTEBOOK)', 4); \
