@@ -11,8 +11,8 @@ import planet_tf
 ROOT = pathlib.Path(planet_tf.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 SHARED = {
-    "action_specs", "checks", "config", "errors", "gin_internals", "ranges", "runtime", "seeds",
-    "stack", "storage", "user_modules",
+    "action_specs", "checks", "config", "errors", "gin_internals", "ranges", "run_files", "runtime",
+    "seeds", "stack", "storage", "user_modules",
 }  # fmt: skip
 # A package imports those named here, which stand above it, and the shared modules. (That
 # `config.parse` loads `training` by its name is the one exception: it holds all settings.)

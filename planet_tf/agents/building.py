@@ -6,16 +6,17 @@ from tf_agents.trajectories import time_step as ts
 
 from planet_tf import action_specs
 from planet_tf.agents import PlanetAgent
+from planet_tf.run_files import Identity
 from planet_tf.seeds import RunSeeds, Stream
 
 _DTYPES = {"image": tf.uint8, "state": tf.float32}
 
 
-def make_agent(identity: dict, jit_compile: bool) -> PlanetAgent:
+def make_agent(identity: Identity, jit_compile: bool) -> PlanetAgent:
     """Makes the agent of a run with freshly initialized weights.
 
     Args:
-      identity: of `Run.identity`; its seed, observations, action_size, discrete and terminates are
+      identity: its seed, observations, action_size, discrete and terminates are
         used.
       jit_compile: compiles the policies with XLA.
     """

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_agents.policies import policy_saver, tf_policy
 from tf_agents.specs import tensor_spec
 
-from planet_tf import storage
+from planet_tf import run_files, storage
 from planet_tf.agents.policy import NO_ACTION, PlanetPolicy
 
 _WRONG_SIZES = "time step and policy state must have the shapes of their specs, all with B rows"
@@ -130,9 +130,9 @@ def export_policy(
     with storage.writing(target):
         saver.save(os.fspath(new))
         if trained_on is not None:
-            storage.write_text(new / "run.json", json.dumps(trained_on) + "\n")
+            storage.write_text(new / run_files.IDENTITY, json.dumps(trained_on) + "\n")
         if settings:
-            storage.write_text(new / "config.gin", settings)
+            storage.write_text(new / run_files.SETTINGS, settings)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
             target.rename(old)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planet_tf import errors, storage
+from planet_tf import errors, run_files, storage
 
 COLUMNS = (
     "task",
@@ -66,14 +66,14 @@ def read_run(root: pathlib.Path) -> list[Curve]:
     Raises:
       ConfigError: if the directory holds no run.
     """
-    if not (root / "scalars.jsonl").is_file():
+    if not (root / run_files.SCALARS).is_file():
         raise errors.ConfigError(
             f"{root}: no scalars.jsonl in it: name a run, the --root_dir of `train`"
         )
     task, seed = _identity(root)
     tasks = [task] if isinstance(task, str) else task
     several = tasks is task
-    logged = storage.json_lines(root / "scalars.jsonl")
+    logged = storage.json_lines(root / run_files.SCALARS)
     lines = [line for line in logged if {"time", "episodes"} <= line.keys()]
     minutes = minutes_without_pauses([line["time"] for line in lines], _starts(root))
     variant = re.sub(r"-seed\d+$", "", root.resolve().name)
@@ -125,7 +125,7 @@ def minutes_without_pauses(times: Sequence[float], starts: Sequence[float]) -> n
 
 def _starts(root: pathlib.Path) -> list[float]:
     """Returns when the processes of a run started, in seconds; see `training.provenance`."""
-    processes = storage.json_lines(root / "processes.jsonl")
+    processes = storage.json_lines(root / run_files.PROCESSES)
     found = [process["started"] for process in processes if "started" in process]
     return [datetime.datetime.fromisoformat(text).timestamp() for text in found]
 
@@ -133,7 +133,7 @@ def _starts(root: pathlib.Path) -> list[float]:
 def _identity(root: pathlib.Path) -> tuple[str | list[str], int]:
     """Returns a run's task, or tasks, and seed."""
     try:
-        run = json.loads((root / "run.json").read_text(encoding="utf-8"))
+        run = json.loads((root / run_files.IDENTITY).read_text(encoding="utf-8"))
         return run["task"], int(run["seed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.ConfigError(f"{root}: its run.json has no task and seed") from error

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from planet_tf import errors, storage
+from planet_tf import errors, run_files, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = "example: planet-tf evaluate runs/cartpole_swingup-cpu --episodes=10 --video=swingup.mp4"
@@ -135,10 +135,9 @@ def _report(flags: argparse.Namespace, trained, policy, episodes: list[dict]) ->
 def _run(path: str, task: str, updates: int) -> dict | None:
     """Returns how a run was trained up to a checkpoint; None for an exported policy."""
     from planet_tf.analysis import curves
-    from planet_tf.training import provenance
 
     root = storage.expand(path)
-    if not (root / "scalars.jsonl").is_file():
+    if not (root / run_files.SCALARS).is_file():
         return None
     for curve in curves.read_run(root):
         rows = np.flatnonzero(curve.columns["updates"] <= updates)
@@ -153,7 +152,7 @@ def _run(path: str, task: str, updates: int) -> dict | None:
         "seed": curve.seed,
         **counts,
         "minutes": round(float(curve.columns["minutes"][row]), 2),
-        "processes": storage.json_lines(root / provenance.FILE),
+        "processes": storage.json_lines(root / run_files.PROCESSES),
     }
 
 

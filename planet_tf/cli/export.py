@@ -5,7 +5,7 @@ Training exports runs/NAME/policy by itself.
 
 import argparse
 
-from planet_tf import errors, storage
+from planet_tf import errors, run_files, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = (
@@ -38,7 +38,7 @@ def run(flags: argparse.Namespace) -> None:
         raise errors.ConfigError(f"{out} exists, and is not an exported policy")
     loaded = training.load_agent(flags.root_dir, flags.checkpoint, flags.gin_bindings)
     agent, identity = loaded
-    settings = (storage.expand(flags.root_dir) / "config.gin").read_text(encoding="utf-8")
+    settings = (storage.expand(flags.root_dir) / run_files.SETTINGS).read_text(encoding="utf-8")
     agents.export_policy(
         agent.policy,
         out,

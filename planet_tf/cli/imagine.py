@@ -7,7 +7,7 @@ import argparse
 import pathlib
 import sys
 
-from planet_tf import errors, storage
+from planet_tf import errors, run_files, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = "example: planet-tf imagine runs/cartpole_swingup-cpu --out=swingup"
@@ -49,7 +49,7 @@ def run(flags: argparse.Namespace) -> None:
     prefix = flags.out or flags.root_dir / "imagination"
     canvas.check_path(f"{prefix}-errors.png")
     loaded = training.load_agent(flags.root_dir, flags.checkpoint)
-    path = flags.episode or _newest(flags.root_dir / "episodes" / "heldout")
+    path = flags.episode or _newest(flags.root_dir / run_files.HELDOUT_EPISODES)
     episode = episodes.read(path, loaded.agent.training_data_spec)
     frames = len(episode["reward"])  # at least 2
     length, context = min(flags.context + flags.steps, frames), min(flags.context, frames - 1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from planet_tf import config, environments, errors, runtime, seeds
 from planet_tf.experience.episode import Episode
+from planet_tf.run_files import Identity
 
 
 class Weights(NamedTuple):
@@ -35,7 +36,7 @@ class Collected(NamedTuple):
 class CollectorProcess:
     """The process of one collector. Errors are returned: Ray would wrap them."""
 
-    def __init__(self, settings: str, identity: dict, uses_gpu: bool):
+    def __init__(self, settings: str, identity: Identity, uses_gpu: bool):
         runtime.silence_libraries()
         self._error: errors.PlanetError | None = None
         try:
@@ -46,7 +47,7 @@ class CollectorProcess:
         except errors.PlanetError as error:
             self._error = error
 
-    def _make(self, identity: dict) -> None:
+    def _make(self, identity: Identity) -> None:
         from planet_tf.agents import PlanetPyPolicy, building
         from planet_tf.experience import Collector
         from planet_tf.experience.timing import traced

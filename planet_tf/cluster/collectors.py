@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from planet_tf import checks, config, errors, user_modules
+from planet_tf import checks, config, errors, run_files, user_modules
 from planet_tf.cluster import actor, connection
 from planet_tf.cluster.actor import Collected, Weights
+from planet_tf.run_files import Identity
 from planet_tf.seeds import RunSeeds, Stream
 
 ATTEMPTS = 3
@@ -73,7 +74,7 @@ class Pool:
     def __init__(
         self,
         count: int,
-        identity: dict,
+        identity: Identity,
         report: Callable[[str], None],
         check: Callable[[], None],
     ):
@@ -81,7 +82,7 @@ class Pool:
 
         Args:
           count: of collectors.
-          identity: of the run; see `Run.identity`.
+          identity: of the run; see `Identity`.
           report: called with one line about each failure.
           check: called twice a second while waiting; raises to stop.
 
@@ -95,7 +96,9 @@ class Pool:
         cpus = None if self._where.address else max(count * self._where.cpus, os.cpu_count() or 1)
         self._settings = config.in_use()
         # Other machines may not have the user's modules.
-        modules = user_modules.sources(user_modules.needed(self._settings, [identity["task"]]))
+        modules = user_modules.sources(
+            user_modules.needed(self._settings, run_files.tasks(identity))
+        )
         self._collectors: dict[int, Any] = {}
         self._working: dict[Any, tuple[int, Job | None]] = {}  # by answer; None: it is starting
         self._queue: list[Job] = []  # of an evaluation, or to be repeated

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from planet_tf import errors, runtime, storage
+from planet_tf import errors, run_files, runtime, storage
 from planet_tf.agents import building
 from planet_tf.analysis.fits import AHEAD, Row
 from planet_tf.analysis.predictions import windows
@@ -17,9 +17,9 @@ from planet_tf.comparisons.points import Point
 from planet_tf.experience import ReplayBuffer
 from planet_tf.experience.episode import Episode
 from planet_tf.models import WorldModel, open_loop
-from planet_tf.seeds import RunSeeds
+from planet_tf.run_files import Identity
 from planet_tf.training import loading, run_directory
-from planet_tf.training.learner import Learner
+from planet_tf.training.learner import make_learner
 from planet_tf.training.settings import Settings
 
 HELD_OUT = 5
@@ -42,8 +42,8 @@ def episode_files(root: str | os.PathLike, count: int | None = None) -> list[pat
       ConfigError: if there are fewer, or too few to hold out one of each task.
     """
     path = storage.tensorflow_path(root)
-    files = sorted((path / "episodes" / "train").glob("*.npz"))[:count]
-    wanted = max(count or 0, HELD_OUT * len(_tasks(run_directory.read_identity(path))))
+    files = sorted((path / run_files.TRAIN_EPISODES).glob("*.npz"))[:count]
+    wanted = max(count or 0, HELD_OUT * len(run_files.tasks(run_directory.read_identity(path))))
     if len(files) < wanted:
         raise errors.ConfigError(
             f"{root} has only {len(files)} episodes; a fit needs {wanted}",
@@ -74,22 +74,16 @@ def measure(
       ConfigError: if there is no run, a setting cannot be used, or the episodes are too short.
       NotFiniteError: if a loss is NaN or infinite.
     """
-    identity = {**_parse(root, point), "seed": seed}
+    identity = _parse(root, point)
+    identity["seed"] = seed
     with errors.as_config_errors(), tempfile.TemporaryDirectory() as folder:
         settings = Settings()
         runtime.choose_device(settings.device)
-        agent = building.make_agent(identity, jit_compile=False)
-        tasks = _tasks(identity)
+        learner = make_learner(identity, settings, tf.distribute.get_strategy())
+        agent, tasks = learner.agent, run_files.tasks(identity)
         fitted, heldout = _split(files, len(tasks), pathlib.Path(folder))
         replay = ReplayBuffer(agent.training_data_spec, fitted)
         unseen = _long_episodes(ReplayBuffer(agent.training_data_spec, heldout))
-        learner = Learner(
-            agent,
-            RunSeeds(seed),
-            settings.batch_size,
-            settings.chunk_length,
-            jit_compile=runtime.compiles(settings.jit_compile),
-        )
         warm_up = min(_WARM_UP, updates - 1)
         if warm_up:
             learner.fit(replay, warm_up, progress)
@@ -108,16 +102,10 @@ def measure(
     )
 
 
-def _parse(root: str | os.PathLike, point: Point) -> dict:
+def _parse(root: str | os.PathLike, point: Point) -> Identity:
     """Parses a run's settings and the point's; returns the run's identity."""
     used = ("batch_size", "chunk_length", "device", "jit_compile")
     return loading.parse(storage.tensorflow_path(root), point.bindings, used)
-
-
-def _tasks(identity: dict) -> list[str]:
-    """Returns the names of a run's tasks."""
-    task = identity.get("task", "")
-    return [task] if isinstance(task, str) else task
 
 
 def _split(

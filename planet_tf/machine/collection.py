@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 import gin
 import numpy as np
 
-from planet_tf import config, errors
+from planet_tf import config, errors, run_files
 from planet_tf.agents import building
 from planet_tf.cluster.actor import Weights
 from planet_tf.cluster.collectors import Pool
 from planet_tf.environments import dot_goal
 from planet_tf.machine import benchmark, estimates
+from planet_tf.run_files import Identity
 from planet_tf.training import Settings, remote
 from planet_tf.training.run import Run
 from planet_tf.training.tasks import Tasks, checked
@@ -133,17 +134,17 @@ def scaling(
     config.parse(["debug.gin"], [*SIMULATION, slow, *where])
     tasks = Tasks(Settings().task, 0, 1)
     tasks.close()
-    identity = {"seed": 0, **tasks.identity()}
+    identity = tasks.identity(seed=0)
     weights = remote.weights(building.make_agent(identity, jit_compile=False))
     for count in counts:
         yield _scaling(count, identity, weights)
 
 
-def _pool(count: int, identity: dict) -> Pool:
+def _pool(count: int, identity: Identity) -> Pool:
     return Pool(count, identity, print, lambda: None)
 
 
-def _scaling(count: int, identity: dict, weights: Weights) -> Scaling:
+def _scaling(count: int, identity: Identity, weights: Weights) -> Scaling:
     free, start = _free_memory(), time.perf_counter()
     pool = _pool(count, identity)
     try:
@@ -178,7 +179,7 @@ def costs(
     with benchmark.fresh_run(jit_compile) as (run, settings):
         seconds = benchmark.act_seconds(run, repeats)
         ((number, episode),) = run.replay.episodes_since(run.episodes - 1)
-        (file,) = (run.directory.root / "episodes" / "train").glob(f"{number:06d}-*.npz")
+        (file,) = (run.directory.root / run_files.TRAIN_EPISODES).glob(f"{number:06d}-*.npz")
         variables = run.agent.world_model.variables
         return Costs(
             agent_steps=len(episode["reward"]) - 1,

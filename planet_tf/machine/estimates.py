@@ -9,6 +9,7 @@ import re
 import statistics
 from typing import NamedTuple
 
+from planet_tf import run_files
 from planet_tf.machine.benchmark import ActSeconds
 from planet_tf.training import loop
 from planet_tf.training.run import Run
@@ -91,7 +92,7 @@ class DryRun:
 def measured(run: Run) -> Needs:
     """Measures a run, from `benchmark.fresh_run`, that has an episode of each task."""
     status = pathlib.Path("/proc/self/status").read_text()
-    files = list((run.directory.root / "episodes" / "train").glob("*.npz"))
+    files = list((run.directory.root / run_files.TRAIN_EPISODES).glob("*.npz"))
     arrays = run.agent.training_data_spec.values()
     weights = run.agent.world_model.trainable_variables
     agent_steps = statistics.mean(each.env.max_steps for each in run.tasks.collectors)

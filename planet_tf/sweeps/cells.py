@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import gin
 
-from planet_tf import config, errors
+from planet_tf import config, errors, run_files
 from planet_tf.training import Settings, tasks
 
 Grid = Sequence[tuple[str, Sequence[str]]]
@@ -112,7 +112,7 @@ def make(
 
 def _refuse_another(directory: pathlib.Path) -> None:
     """Raises ConfigError if a run has other settings than those parsed; only its end may move."""
-    file = directory / "config.gin"
+    file = directory / run_files.SETTINGS
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
     found = config.differences(before, gin.config_str())
     found.pop("train.episodes", None)

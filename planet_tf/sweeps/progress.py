@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from planet_tf import errors
+from planet_tf import errors, run_files
 
 
 class State(NamedTuple):
@@ -36,7 +36,7 @@ class RunProgress:
           root: the run's directory, which need not exist yet.
           episodes: to collect.
         """
-        self._file, self._lock = root / "scalars.jsonl", root / "lock"
+        self._file, self._lock = root / run_files.SCALARS, root / run_files.LOCK
         self._total, self._episodes, self._offset = episodes, 0, 0
         self._returns: list[float] = []
         self._first: tuple[float, int] | None = None  # when the first new episode came, which one

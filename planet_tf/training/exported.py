@@ -6,7 +6,7 @@ import pathlib
 
 from tf_agents.policies import py_tf_eager_policy
 
-from planet_tf import errors, runtime, storage
+from planet_tf import errors, run_files, runtime, storage
 from planet_tf.agents import PlanetAgent
 
 
@@ -22,10 +22,10 @@ def load_policy(directory: str | os.PathLike) -> py_tf_eager_policy.SavedModelPy
       ConfigError: if the directory holds none.
     """
     path = storage.tensorflow_path(directory)
-    if not is_policy(path) and (path / "config.gin").is_file():
+    if not is_policy(path) and (path / run_files.SETTINGS).is_file():
         raise errors.ConfigError(
             f"{path} is a run, not an exported policy",
-            f"load {path / 'policy'}, or write one with planet-tf export",
+            f"load {path / run_files.POLICY}, or write one with planet-tf export",
         )
     if not is_policy(path) or not (path / "policy_specs.pbtxt").is_file():
         raise errors.ConfigError(

@@ -6,7 +6,7 @@ import time
 
 import tensorflow as tf
 
-from planet_tf import errors, storage
+from planet_tf import errors, run_files, storage
 from planet_tf.experience import ReplayBuffer
 from planet_tf.training import replicas
 from planet_tf.training.checkpoints import Checkpoints
@@ -38,9 +38,9 @@ def follow(
         orders = replicas.Orders(strategy)
         tasks = Tasks(settings.task, 0, 1)
         tasks.close()
-        identity = {"seed": settings.seed, **tasks.identity()}
+        identity = tasks.identity(settings.seed)
         learner = make_learner(identity, settings, strategy)
-    Checkpoints(root / "checkpoints", agent=learner.agent).restore(partly=True)
+    Checkpoints(root / run_files.CHECKPOINTS, agent=learner.agent).restore(partly=True)
     print(f"following the first machine's run in {root}", file=sys.stderr)
     replay = None
     while True:
@@ -54,7 +54,7 @@ def follow(
                 "all machines need the same --root_dir, on storage that they share",
             )
         if replay is None:  # not before: until now the leader was writing there
-            folder = root / "episodes" / "train"
+            folder = root / run_files.TRAIN_EPISODES
             replay = ReplayBuffer(learner.agent.training_data_spec, folder, read_only=True)
         _wait_for(replay, episodes)
         learner.fit(replay, more, lambda _: None)

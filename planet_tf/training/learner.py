@@ -10,6 +10,7 @@ from planet_tf import errors, runtime
 from planet_tf.agents import PlanetAgent, building
 from planet_tf.experience import ReplayBuffer
 from planet_tf.models import open_loop
+from planet_tf.run_files import Identity
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import interrupts
 from planet_tf.training.settings import Settings
@@ -167,7 +168,9 @@ class Learner:
         return self.agent.world_model.continuation is not None
 
 
-def make_learner(identity: dict, settings: Settings, strategy: tf.distribute.Strategy) -> Learner:
+def make_learner(
+    identity: Identity, settings: Settings, strategy: tf.distribute.Strategy
+) -> Learner:
     """Makes the agent of a run and its learner.
 
     Args:

@@ -12,11 +12,12 @@ import numpy as np
 from tf_agents.policies import py_policy
 from tf_agents.specs import array_spec
 
-from planet_tf import action_specs, config, environments, errors, runtime, storage
+from planet_tf import action_specs, config, environments, errors, run_files, runtime, storage
 from planet_tf.agents import PlanetAgent, PlanetPolicy, PlanetPyPolicy, building
 from planet_tf.environments import actions
 from planet_tf.experience import Collector
 from planet_tf.planning import CEM, CategoricalCEM
+from planet_tf.run_files import Identity
 from planet_tf.seeds import RunSeeds, Stream
 from planet_tf.training import changed, exported, run_directory
 from planet_tf.training.checkpoints import Checkpoints, Which
@@ -24,10 +25,10 @@ from planet_tf.training.settings import Settings
 
 
 class LoadedAgent(NamedTuple):
-    """An agent as it was at a checkpoint, and the identity of its run; see `Run.identity`."""
+    """An agent as it was at a checkpoint, and the identity of its run; see `Identity`."""
 
     agent: PlanetAgent
-    identity: dict
+    identity: Identity
 
     @property
     def updates(self) -> int:
@@ -69,7 +70,7 @@ def load_agent(
         # A run that was trained on a GPU may be looked at without one.
         runtime.choose_device("cpu" if settings.device == "cpu" else "auto")
         agent = building.make_agent(identity, runtime.compiles(settings.jit_compile))
-        saved = Checkpoints(root / "checkpoints", agent=agent)
+        saved = Checkpoints(root / run_files.CHECKPOINTS, agent=agent)
         if exported.is_policy(root):
             exported.restore(agent, root)
         elif saved.restore(checkpoint, partly=True) is None:
@@ -93,7 +94,7 @@ def parse(
     root: pathlib.Path,
     bindings: Sequence[str],
     used: Collection[str] = ("device", "jit_compile"),
-) -> dict:
+) -> Identity:
     """Replaces all gin settings by those of a run or of an exported policy, and some bindings.
 
     Args:
@@ -102,19 +103,19 @@ def parse(
       used: settings of `train` that may be among them.
 
     Returns:
-      the run's identity; see `Run.identity`.
+      the run's identity; see `Identity`.
 
     Raises:
       ConfigError: if the directory holds neither, or a binding cannot be used.
     """
     identity = run_directory.read_identity(root)
-    if exported.is_policy(root) and not (root / "config.gin").is_file():
+    if exported.is_policy(root) and not (root / run_files.SETTINGS).is_file():
         raise _without_settings(root)
-    if not (root / "config.gin").is_file() or "action_size" not in identity:
+    if not (root / run_files.SETTINGS).is_file() or "action_size" not in identity:
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
     changed.refuse_of_training(bindings, used)
     gin.clear_config()
-    config.parse([root / "config.gin"], bindings)
+    config.parse([root / run_files.SETTINGS], bindings)
     changed.refuse_of_other_planners(bindings, identity.get("discrete", False))
     return identity
 
@@ -143,7 +144,7 @@ def load(
       ConfigError: if there is nothing to load, or the environment does not fit.
     """
     path = storage.tensorflow_path(path)
-    if not (path / "config.gin").is_file() or (exported.is_policy(path) and not bindings):
+    if not (path / run_files.SETTINGS).is_file() or (exported.is_policy(path) and not bindings):
         if exported.is_policy(path):
             _refuse_for_policies(path, checkpoint, bindings)
         policy, agent, changed = exported.load_policy(path), None, {}
@@ -195,7 +196,7 @@ def _chosen(task: str | None, tasks: dict, path: pathlib.Path) -> str:
     return next(iter(tasks))
 
 
-def _maker(policy, identity: dict, tasks: dict, task: str, changed: dict, wrap) -> Callable:
+def _maker(policy, identity: Identity, tasks: dict, task: str, changed: dict, wrap) -> Callable:
     """Returns what makes a task's environment as the policy's run made it."""
     changed = {"kwargs": identity.get("kwargs") if task in tasks else None, **changed}
     load_task = functools.partial(
@@ -259,7 +260,7 @@ def _report_differences(path: pathlib.Path, tasks: dict, task: str, env) -> None
             print(f"note: {path} was trained with {key} {before}, now it is {now}", file=sys.stderr)
 
 
-def _by_task(identity: dict) -> dict[str, dict]:
+def _by_task(identity: Identity) -> dict[str, dict]:
     """Returns the action repeat and the camera of each task in an identity."""
     if "task" not in identity:
         return {}

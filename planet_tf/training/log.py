@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from planet_tf import storage
+from planet_tf import run_files, storage
 from planet_tf.analysis import videos
 
 
@@ -28,10 +28,10 @@ class Log:
 
     def __init__(self, root_dir: str | os.PathLike):
         root = pathlib.Path(root_dir)
-        self._path = root / "scalars.jsonl"
+        self._path = root / run_files.SCALARS
         with storage.writing(root):
             storage.drop_truncated_line(self._path)
-            self._writer = tf.summary.create_file_writer(os.fspath(root / "tensorboard"))
+            self._writer = tf.summary.create_file_writer(os.fspath(root / run_files.TENSORBOARD))
             self._lines = self._path.open("a", buffering=1, encoding="utf-8")  # line by line
 
     def scalars(self, step: int, values: dict[str, float], **counters: int) -> None:
@@ -83,7 +83,7 @@ class Log:
 
     def flush(self) -> None:
         """Makes everything written so far visible to readers."""
-        with storage.writing(self._path.parent / "tensorboard"):
+        with storage.writing(self._path.parent / run_files.TENSORBOARD):
             self._writer.flush()
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class Log:
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:
         with (
-            storage.writing(self._path.parent / "tensorboard"),
+            storage.writing(self._path.parent / run_files.TENSORBOARD),
             self._writer.as_default(step=step),
         ):
             yield

@@ -12,9 +12,8 @@ import sys
 import tensorflow as tf
 
 import planet_tf
-from planet_tf import storage
+from planet_tf import run_files, storage
 
-FILE = "processes.jsonl"
 _SOURCE = pathlib.Path(planet_tf.__file__).parents[1]
 
 
@@ -24,7 +23,7 @@ def record(root: pathlib.Path) -> None:
     Raises:
       StorageError: if it cannot be written.
     """
-    storage.append(root / FILE, json.dumps(this_process()) + "\n")
+    storage.append(root / run_files.PROCESSES, json.dumps(this_process()) + "\n")
 
 
 def this_process() -> dict:

@@ -8,6 +8,7 @@ import numpy as np
 from planet_tf.cluster.actor import Weights
 from planet_tf.cluster.collectors import Pool
 from planet_tf.experience import Episode
+from planet_tf.run_files import Identity
 from planet_tf.training import interrupts
 from planet_tf.training.reporting import Counters
 from planet_tf.training.settings import Settings
@@ -15,7 +16,7 @@ from planet_tf.training.settings import Settings
 
 @contextlib.contextmanager
 def started(
-    settings: Settings, identity: dict, report: Callable[[str], None]
+    settings: Settings, identity: Identity, report: Callable[[str], None]
 ) -> Iterator["Remote | None"]:
     """Starts `train.collectors` collectors, and ends them; None if that is 0.
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from planet_tf import config, user_modules
+from planet_tf import config, run_files, user_modules
 from planet_tf.analysis import pictures
 from planet_tf.experience import Episode
 from planet_tf.training.log import Log
@@ -200,7 +200,7 @@ class Report:
         self._progress.close()
         program = _program(user_modules.folders(user_modules.needed(directory.settings, tasks)))
         root = shlex.quote(os.fspath(self._root))
-        policy = "policy (SavedModel), " if (self._root / "policy").exists() else ""
+        policy = "policy (SavedModel), " if (self._root / run_files.POLICY).exists() else ""
         print(
             f"{self._root}: {policy}checkpoints, episodes, tensorboard, scalars.jsonl\n"
             f"next: {program} evaluate {root} --video=evaluation.gif\n"

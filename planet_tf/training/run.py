@@ -7,7 +7,7 @@ import itertools
 import tensorflow as tf
 from tf_agents.policies import py_policy
 
-from planet_tf import errors, seeds, storage
+from planet_tf import errors, run_files, seeds, storage
 from planet_tf.agents import PlanetPyPolicy, export_policy
 from planet_tf.experience import Episode, ReplayBuffer, UniformPolicy
 from planet_tf.experience.episode import returns
@@ -71,7 +71,7 @@ class Run:
         seed = self._seeds.integer(Stream.ENVIRONMENT)
         self.tasks = Tasks(settings.task, seed, settings.environments, self._environment_failed)
         parts.callback(self.tasks.close)
-        self.identity = {"seed": settings.seed, **self.tasks.identity()}
+        self.identity = self.tasks.identity(settings.seed)
         self.learner = make_learner(self.identity, settings, strategy)
         self.agent = self.learner.agent
         env = self.tasks.env
@@ -85,11 +85,11 @@ class Run:
         """Loads what the directory holds, and starts logging."""
         root, spec = self.directory.root, self.agent.training_data_spec
         with storage.writing(root):
-            self.replay = ReplayBuffer(spec, root / "episodes" / "train")
-            self.heldout = ReplayBuffer(spec, root / "episodes" / "heldout")
+            self.replay = ReplayBuffer(spec, root / run_files.TRAIN_EPISODES)
+            self.heldout = ReplayBuffer(spec, root / run_files.HELDOUT_EPISODES)
         self._metrics = CollectMetrics(self.tasks.names)
         self._checkpoints = Checkpoints(
-            root / "checkpoints",
+            root / run_files.CHECKPOINTS,
             agent=self.agent,
             evaluated=self._evaluated,
             failures=self._failures,
@@ -177,7 +177,7 @@ class Run:
         """Writes the policy as a SavedModel."""
         export_policy(
             self.agent.policy,
-            self.directory.root / "policy",
+            self.directory.root / run_files.POLICY,
             self.agent.train_step_counter,
             trained_on=self.identity,
             settings=self.directory.settings,

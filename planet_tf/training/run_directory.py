@@ -6,10 +6,12 @@ import json
 import os
 import pathlib
 import socket
+from collections.abc import Mapping
 
-from planet_tf import config, errors, gin_internals, storage
+from planet_tf import config, errors, gin_internals, run_files, storage
 from planet_tf.agents.exploration import Exploration
 from planet_tf.planning import Objective, Planner
+from planet_tf.run_files import Identity
 from planet_tf.training import provenance
 
 # The settings of these may change when a run is resumed, and those of subclasses of the latter,
@@ -33,7 +35,7 @@ class RunDirectory:
 
     Args:
       root_dir: the directory; created if it is missing.
-      identity: what must not change in a run, see `Run.identity`; goes to JSON.
+      identity: what must not change in a run, see `Identity`; goes to JSON.
 
     Attributes:
       root: the directory.
@@ -46,7 +48,7 @@ class RunDirectory:
       StorageError: if it cannot be created or written to.
     """
 
-    def __init__(self, root_dir: str | os.PathLike, identity: dict):
+    def __init__(self, root_dir: str | os.PathLike, identity: Identity):
         self.root, self._identity = pathlib.Path(root_dir), identity
         self.settings, self.changes = config.in_use(_changeable), list[str]()
         self._created = not self.root.exists()
@@ -61,15 +63,15 @@ class RunDirectory:
         """Writes identity, settings and provenance; call it when the parts have been made."""
         self.settings = config.in_use(_changeable)
         self.changes = [f"{name}: {change}" for name, change in self._changed_settings().items()]
-        storage.write_text(self.root / "run.json", json.dumps(self._identity) + "\n")
-        storage.write_text(self.root / "config.gin", self.settings)
+        storage.write_text(self.root / run_files.IDENTITY, json.dumps(self._identity) + "\n")
+        storage.write_text(self.root / run_files.SETTINGS, self.settings)
         provenance.record(self.root)
 
     def release(self) -> None:
         """Unlocks the directory, and removes it if the run has left nothing."""
         if self._file.closed:
             return
-        (self.root / "lock").unlink(missing_ok=True)
+        (self.root / run_files.LOCK).unlink(missing_ok=True)
         if self._created and self.root.exists() and not any(self.root.iterdir()):
             self.root.rmdir()
         self._file.close()
@@ -88,12 +90,12 @@ class RunDirectory:
         if refused:
             raise errors.ConfigError(
                 "\n  ".join([f"{self.root} holds another run, then -> now:", *refused]),
-                f"use its settings (they are in {self.root / 'config.gin'}), or name another "
+                f"use its settings (they are in {self.root / run_files.SETTINGS}), or name another "
                 "directory with --root_dir",
             )
 
     def _changed_settings(self) -> dict[str, str]:
-        file = self.root / "config.gin"
+        file = self.root / run_files.SETTINGS
         before = file.read_text(encoding="utf-8") if file.exists() else ""
         return config.differences(before, self.settings)
 
@@ -114,7 +116,7 @@ class RunDirectory:
             return killed
 
     def _acquired(self) -> bool:
-        path = self.root / "lock"
+        path = self.root / run_files.LOCK
         self._file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,22 +139,22 @@ def _changeable(owner: str) -> bool:
     return owner in _CHANGEABLE or gin_internals.is_a(owner, *_CHANGEABLE_KINDS)
 
 
-def read_identity(directory: pathlib.Path) -> dict:
+def read_identity(directory: pathlib.Path) -> Identity:
     """Returns the contents of run.json in a run's or policy's directory; {} if there is none.
 
     Raises:
       ConfigError: if the file cannot be read.
     """
-    file = directory / "run.json"
+    file = directory / run_files.IDENTITY
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+        return Identity(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
     except (ValueError, TypeError) as error:
         raise errors.ConfigError(
             f"{file} cannot be read ({error})", "restore it, or use another directory"
         ) from error
 
 
-def changes(before: dict, now: dict) -> list[str]:
+def changes(before: Mapping, now: Mapping) -> list[str]:
     """Returns 'NAME: THEN -> NOW' for what differs between two identities."""
     now = json.loads(json.dumps(now))
     return [

@@ -12,6 +12,7 @@ from planet_tf import action_specs, config, environments, errors
 from planet_tf.environments import actions
 from planet_tf.experience.collector import Collector
 from planet_tf.experience.episode import Episode
+from planet_tf.run_files import Identity
 from planet_tf.training import interrupts
 
 
@@ -77,24 +78,30 @@ class Tasks:
         collector = self.collectors[number % len(self.names)]
         return collector.collect(policy, seeds, [interrupts.check])
 
-    def identity(self) -> dict:
-        """Returns what must not change within a run; for several tasks, lists."""
+    def identity(self, seed: int) -> Identity:
+        """Returns what must not change within a run of this seed."""
         envs = [collector.env for collector in self.collectors]
+        observed, action = self.env.observation_spec(), self.env.action_spec()
         kwargs = _checked_kwargs()
-        observed = self.env.observation_spec()
-        by_task = {
-            "task": self.names,
-            "action_repeat": [env.action_repeat for env in envs],
-            "camera": [env.camera if "image" in observed else None for env in envs],
-        }
-        return {
-            **{key: value if self.several else value[0] for key, value in by_task.items()},
+
+        def by_task(values: list) -> Any:
+            return values if self.several else values[0]
+
+        identity: Identity = {
+            "seed": seed,
+            "task": by_task(self.names),
+            "action_repeat": by_task([env.action_repeat for env in envs]),
+            "camera": by_task([env.camera if "image" in observed else None for env in envs]),
             "observations": {key: list(spec.shape) for key, spec in sorted(observed.items())},
-            "action_size": self.env.action_spec().shape[0],
-            **({"discrete": True} if action_specs.is_discrete(self.env.action_spec()) else {}),
-            **({"terminates": True} if any(env.terminates for env in envs) else {}),
-            **({"kwargs": kwargs} if kwargs else {}),
+            "action_size": action.shape[0],
         }
+        if action_specs.is_discrete(action):
+            identity["discrete"] = True
+        if any(env.terminates for env in envs):
+            identity["terminates"] = True
+        if kwargs:
+            identity["kwargs"] = kwargs
+        return identity
 
     def env_steps(self, agent_steps: dict[str, int]) -> int:
         """Returns the env steps of agent steps by task, at each task's action repeat."""

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from planet_tf import storage
+from planet_tf import run_files, storage
 from planet_tf.training import provenance
 
 
@@ -15,10 +15,10 @@ def git(root, *arguments):
 def test_processes_are_added_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/some/where/planet-tf", "train", "--gin_file=cup.gin"])
     provenance.record(tmp_path)
-    with (tmp_path / provenance.FILE).open("a") as file:
+    with (tmp_path / run_files.PROCESSES).open("a") as file:
         file.write('{"started": "20')  # killed while it wrote
     provenance.record(tmp_path)
-    found = storage.json_lines(tmp_path / provenance.FILE)
+    found = storage.json_lines(tmp_path / run_files.PROCESSES)
     assert len(found) == 2
     assert found[0]["command"] == ["planet-tf", "train", "--gin_file=cup.gin"]
     assert found[0]["cores"] >= 1 and found[0]["cpu"] and found[0]["gpu"] == []
