@@ -18,7 +18,7 @@ from planet_tf import stack
 
 if TYPE_CHECKING:
     from planet_tf.agents import PlanetAgent
-    from planet_tf.config import parse as configure
+    from planet_tf.config import configure
     from planet_tf.environments import load as load_environment
     from planet_tf.models import WorldModel
     from planet_tf.training import load_policy, train
@@ -37,7 +37,7 @@ __all__ = [
 _PLACES = {
     "PlanetAgent": ("agents", "PlanetAgent"),
     "WorldModel": ("models", "WorldModel"),
-    "configure": ("config", "parse"),
+    "configure": ("config", "configure"),
     "load_environment": ("environments", "load"),
     "load_policy": ("training", "load_policy"),
     "train": ("training", "train"),

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import gin
 
 from planet_tf import errors
-from planet_tf.ranges import Each, Number, OneOf, Optional, Whole
+from planet_tf.ranges import Each, InstanceOf, Number, OneOf, Optional, Whole
 
 Count = Annotated[int, Whole(1)]
 Natural = Annotated[int, Whole(0)]
@@ -30,6 +30,7 @@ AtLeastOne = Annotated[float, Number(1)]
 Positive = Annotated[float, Number(0, open_at_least=True)]
 NonNegative = Annotated[float, Number(0)]
 Fraction = Annotated[float, Number(0, 1, open_at_most=True)]
+Probability = Annotated[float, Number(0, 1)]
 Counts = Annotated[Sequence[int], Each(Whole(1))]
 
 
@@ -42,6 +43,8 @@ def rule_of(annotation: Any):
         return next((part for part in arguments[1:] if hasattr(part, "accepts")), None)
     if origin is typing.Literal:
         return OneOf(arguments)
+    if inspect.isabstract(annotation):
+        return InstanceOf(annotation)
     if origin in (typing.Union, types.UnionType) and type(None) in arguments:
         others = [rule_of(part) for part in arguments if part is not type(None)]
         return Optional(others[0]) if len(others) == 1 and others[0] is not None else None

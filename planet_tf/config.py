@@ -38,8 +38,14 @@ def find(file: str | os.PathLike) -> pathlib.Path:
     raise errors.ConfigError(f"--gin_file={file}: no such file", checks.did_you_mean(file, known))
 
 
+def configure(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> None:
+    """Replaces all gin settings by those of files and bindings; see `parse`."""
+    gin.clear_config()
+    parse(files, bindings)
+
+
 def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> None:
-    """Parses gin files in order, then bindings; later ones win.
+    """Parses gin files in order, then bindings, on top of the settings so far; later ones win.
 
     A file's `include` is searched for in the file's folder, in the working directory and among the
     presets.
@@ -49,10 +55,11 @@ def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> N
       bindings: settings such as 'train.seed = 1'.
 
     Raises:
-      ConfigError: for a missing file, a line that cannot be read, a macro without a value, or an
-        unknown name, with the nearest right one.
+      ConfigError: for a missing file, files in the wrong order, a line that cannot be read, a macro
+        without a value or without a use, or an unknown name, with the nearest right one.
     """
     importlib.import_module("planet_tf.training")  # what the settings are settings of
+    first = ""  # of the files that hold only some of the settings
     for file in files:
         path = find(file)
         user_modules.name_main_module(path.read_text(encoding="utf-8", errors="replace"))
@@ -60,7 +67,14 @@ def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> N
             _settings_from(f"--gin_file={file}"),
             gin_internals.includes_from(path.parent, presets()),
         ):
-            gin.parse_config_file(os.fspath(path))
+            sets_all = _includes(gin.parse_config_file(os.fspath(path)), "planet.gin")
+        if sets_all and first:
+            raise errors.ConfigError(
+                f"--gin_file={file} sets everything, and undoes --gin_file={first}",
+                f"name {file} before {first}",
+                "--gin_file",
+            )
+        first = first or ("" if sets_all else os.fspath(file))
     for binding in bindings:
         with _settings_from(f"--gin_bindings={binding}"):
             gin.parse_config(binding)
@@ -69,6 +83,22 @@ def parse(files: Sequence[str | os.PathLike], bindings: Sequence[str] = ()) -> N
             f"%{macro} has no value",
             "a task's file such as gin/cheetah.gin sets it: name that file before this one",
         )
+    for macro in gin_internals.unused_macros():
+        known = _preset_macros()
+        if macro.startswith("CPU_") and macro not in known:
+            raise errors.ConfigError(f"{macro} is used nowhere", _nearest(macro, known))
+
+
+def _includes(parsed: gin.config.ParsedConfigFileIncludesAndImports, name: str) -> bool:
+    """Whether a gin file has this name, or includes one that has."""
+    has_name = pathlib.Path(parsed.filename).name == name
+    return has_name or any(_includes(each, name) for each in parsed.includes)
+
+
+def _preset_macros() -> list[str]:
+    """Returns the macros that task files may set; without a size preset they are not used."""
+    text = (presets() / "planet.gin").read_text(encoding="utf-8")
+    return re.findall(r"(?m)^(CPU_\w+) =", text)
 
 
 @contextlib.contextmanager
@@ -102,6 +132,8 @@ def _hint(message: str) -> str:
     unknown = re.search(r"'?([\w.]+)'? doesn't have a parameter.*? named '?(\w+)'?", message)
     if unknown and (owner := unknown[1].split(".")[-1]) in configurables:
         return _nearest(unknown[2], inspect.signature(configurables[owner]).parameters)
+    if bare := re.search(r"Failed to parse token '(\w+)'", message):
+        return f"texts need quotes: '{bare[1]}'"
     return ""
 
 

@@ -4,6 +4,9 @@ Anything else that is raised is a fault of this library, and shows its traceback
 """
 
 import contextlib
+import os
+import sysconfig
+import traceback
 from collections.abc import Iterator
 
 INSTALL_VIEW = "pip install -e '.[view]' in the checkout installs it"
@@ -74,6 +77,25 @@ class Interrupted(PlanetError):
         self.exit_status = exit_status
 
 
+_NOT_USERS = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        os.path.dirname(__file__),
+        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    )
+)
+
+
+def place(error: BaseException) -> str:
+    """Returns ' (FILE, line N, in FUNCTION)', where custom code raised an error; else ''."""
+    calls = traceback.extract_tb(error.__traceback__)
+    ours = [number for number, call in enumerate(calls) if call.filename.startswith(_NOT_USERS)]
+    for call in reversed(calls[min(ours, default=len(calls)) :]):
+        if os.path.isfile(call.filename) and not call.filename.startswith(_NOT_USERS):
+            return f" ({call.filename}, line {call.lineno}, in {call.name})"
+    return ""
+
+
 @contextlib.contextmanager
 def as_config_errors() -> Iterator[None]:
     """Turns what custom code and libraries raise while things are built into a ConfigError."""
@@ -84,4 +106,5 @@ def as_config_errors() -> Iterator[None]:
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         # gin appends its call chain to the text.
         lines = [line for line in str(error).splitlines() if "In call to configurable" not in line]
-        raise ConfigError("\n".join(lines) or type(error).__name__) from error
+        text = "\n".join(lines) or type(error).__name__
+        raise ConfigError(f"{text}{place(error)}") from error

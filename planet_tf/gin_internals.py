@@ -36,13 +36,22 @@ def denylist(name: str) -> tuple[str, ...]:
 
 def macros_without_value() -> list[str]:
     """Returns the names of macros that are used in the parsed settings but never set."""
-    config = gin.config._CONFIG
-    macros = gin.config.iterate_references(config, to=gin.get_configurable("gin.macro"))
-    return sorted(
-        macro.scoped_selector.removesuffix("/gin.macro")
-        for macro in macros
-        if macro.config_key not in config
-    )
+    return sorted(_used_macros() - _macros())
+
+
+def unused_macros() -> list[str]:
+    """Returns the names of macros that are set but not used in the parsed settings."""
+    return sorted(_macros() - _used_macros())
+
+
+def _macros() -> set[str]:
+    return {scope for scope, selector in gin.config._CONFIG if selector == "gin.macro"}
+
+
+def _used_macros() -> set[str]:
+    macro = gin.get_configurable("gin.macro")
+    used = gin.config.iterate_references(gin.config._CONFIG, to=macro)
+    return {each.scoped_selector.removesuffix("/gin.macro") for each in used}
 
 
 @contextlib.contextmanager

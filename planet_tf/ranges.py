@@ -69,6 +69,19 @@ class OneOf(NamedTuple):
         return f"one of {', '.join(map(repr, self.choices))}"
 
 
+class InstanceOf(NamedTuple):
+    """Objects of one of the kinds of parts that gin makes, such as planners."""
+
+    kind: type
+
+    def accepts(self, value: Any) -> bool:
+        """Whether the value is one; a class is none."""
+        return isinstance(value, self.kind)
+
+    def __str__(self) -> str:
+        return f"a {self.kind.__name__}, in gin with @ and parentheses: @NAME()"
+
+
 class Optional(NamedTuple):
     """None, or what a rule accepts."""
 

@@ -53,9 +53,12 @@ def missing_imports(config: str) -> list[str]:
 
 
 def needed(settings: str, tasks: Iterable[str]) -> list[str]:
-    """Returns the modules that gin text imports, and those of custom tasks 'module:function'."""
-    parts = (task.partition(":") for task in tasks)
-    modules = [module for module, colon, _ in parts if colon and module != "gym"]
+    """Returns the modules that gin text imports, and those of tasks.
+
+    Tasks 'module:function' have one, and 'gym:module:ID', where the module registers the ID.
+    """
+    parts = [task.removeprefix("gym:").split(":") for task in tasks]
+    modules = [found[0] for found in parts if len(found) == 2]
     return modules + re.findall(r"(?m)^import ([\w.]+)$", settings)
 
 

@@ -133,13 +133,13 @@ def test_wrong_binding_is_named(tmp_path, binding, expected):
 
 
 @pytest.mark.parametrize(
-    ("task", "horizon", "updates"),
-    [("cartpole_swingup", 20, 22500), ("walker", 12, 22500), ("dot_goal", 12, 3750)],
+    ("task", "horizon", "episodes"),
+    [("cartpole_swingup", 20, 155), ("walker", 12, 155), ("dot_goal", 12, 30)],
 )
-def test_task_sets_what_the_cpu_preset_leaves_open(task, horizon, updates):
+def test_task_sets_what_the_cpu_preset_leaves_open(task, horizon, episodes):
     config.parse([f"{task}.gin", "cpu.gin"])
     assert config.value_of(planning.CEM, "horizon") == horizon
-    assert config.value_of(agents.PlanetAgent, "learning_rate_updates") == updates
+    assert config.value_of(training.Settings, "episodes") == episodes
 
 
 def test_a_task_chooses_the_cpu_presets_planner():

@@ -12,13 +12,14 @@ from planet_tf.seeds import RunSeeds, Stream
 _DTYPES = {"image": tf.uint8, "state": tf.float32}
 
 
-def make_agent(identity: Identity, jit_compile: bool) -> PlanetAgent:
+def make_agent(identity: Identity, jit_compile: bool, run_updates: int = 100_000) -> PlanetAgent:
     """Makes the agent of a run with freshly initialized weights.
 
     Args:
       identity: its seed, observations, action_size, discrete and terminates are
         used.
       jit_compile: compiles the policies with XLA.
+      run_updates: that it will be trained for; the learning rate may depend on it.
     """
     seeds = RunSeeds(identity["seed"])
     observations = {
@@ -31,6 +32,7 @@ def make_agent(identity: Identity, jit_compile: bool) -> PlanetAgent:
         ts.time_step_spec(observations),
         tensor_spec.from_spec(action),
         identity.get("terminates", False),
+        run_updates=run_updates,
         seed=seeds.integer(Stream.UPDATES),
         jit_compile=jit_compile,
     )

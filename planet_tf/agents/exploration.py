@@ -69,8 +69,8 @@ class EpsilonGreedy(Exploration):
 
     discrete: ClassVar[bool] = True
 
-    epsilon: checks.Fraction = 0.3
-    final_epsilon: checks.Fraction | None = None
+    epsilon: checks.Probability = 0.3
+    final_epsilon: checks.Probability | None = None
     updates: checks.Count = 100_000
 
     def epsilon_at(self, updates: tf.Tensor) -> tf.Tensor | float:

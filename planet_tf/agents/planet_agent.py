@@ -19,6 +19,7 @@ from planet_tf.planning import Planner
         "time_step_spec",
         "action_spec",
         "terminates",
+        "run_updates",
         "seed",
         "jit_compile",
         "train_step_counter",
@@ -38,13 +39,15 @@ class PlanetAgent(tf_agent.TFAgent):
       action_spec: BoundedTensorSpec float32 [A] in [-1, 1]; in [0, 1]: a one-hot vector of A
         choices.
       terminates: whether episodes may end with discount 0; see `WorldModel.continuation_scale`.
+      run_updates: optimizer steps that the run takes.
       seed: decides, with the number of the update, all randomness in training.
       learning_rate: of Adam (release: 1e-3).
       adam_epsilon: of Adam, outside the bias correction (release: 1e-4).
       final_learning_rate: the learning rate after `learning_rate_updates` updates, reached
         linearly; None: it stays.
       learning_rate_updates: optimizer steps until `final_learning_rate` is reached; an update that
-        overflows float16 is not counted.
+        overflows float16 is not counted. None: all of the run's; if the run is then given more
+        episodes, the learning rate rises again.
       clip_norm: gradients are clipped to this global norm, in which the diagnosis head's do not
         count (release: 1000).
       collect_planner: plans while episodes are collected, in gin such as @collect/CEM(), whose
@@ -61,11 +64,12 @@ class PlanetAgent(tf_agent.TFAgent):
         time_step_spec: ts.TimeStep,
         action_spec,
         terminates: bool = False,
+        run_updates: int = 100_000,
         seed: int = 0,
         learning_rate: checks.Positive = 1e-3,
         adam_epsilon: checks.Positive = 1e-4,
         final_learning_rate: checks.NonNegative | None = None,
-        learning_rate_updates: checks.Count = 100_000,
+        learning_rate_updates: checks.Count | None = None,
         clip_norm: checks.Positive = 1000.0,
         collect_planner: Planner | None = None,
         exploration: Exploration | None = None,
@@ -84,7 +88,7 @@ class PlanetAgent(tf_agent.TFAgent):
         last = learning_rate if final_learning_rate is None else final_learning_rate
         self.optimizer = self._make_optimizer(
             tf.keras.optimizers.schedules.PolynomialDecay(
-                learning_rate, learning_rate_updates, last
+                learning_rate, learning_rate_updates or run_updates, last
             ),
             adam_epsilon,
         )

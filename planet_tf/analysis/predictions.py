@@ -12,7 +12,7 @@ LABELS = {
     "reward": "reward error (absolute)",
     "kl": "KL (nats)",
 }
-"""What `open_loop.errors` measures, with units, for figures."""
+"""What `open_loop.measure` measures, with units, for figures."""
 
 
 def predict_episode(

@@ -1,10 +1,13 @@
-"""Times an update, a decision, a frame, a batch and a cycle, relative to the matmul rate."""
+"""Times an update, a decision, a frame, a batch and a cycle, relative to the matmul rate.
+
+Each task has one environment in this process, whatever train.environments and train.collectors are.
+"""
 
 import argparse
 import dataclasses
 import json
 
-from planet_tf import errors, runtime, storage
+from planet_tf import config, errors, runtime, storage
 from planet_tf.cli import flags as common
 
 EXAMPLE = "example: planet-tf bench --gin_file=walker.gin --gin_file=cpu.gin --cycle=150"
@@ -15,7 +18,7 @@ _JIT = {"on": True, "off": False, "auto": None}
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags; without --gin_file: cheetah at the paper's size, and cpu.gin."""
     common.add_gin(parser)
-    parser.add_argument("--device", choices=runtime.DEVICES, default="auto")
+    parser.add_argument("--device", choices=runtime.DEVICES, help="default: train.device")
     parser.add_argument(
         "--jit", choices=list(_JIT), default="auto", help="XLA; auto: see train.jit_compile"
     )
@@ -62,7 +65,7 @@ def run(flags: argparse.Namespace) -> None:
     configurations = {"paper": ["cheetah.gin"], "cpu": ["cheetah.gin", "cpu.gin"]}
     if flags.gin_file:
         configurations = {"given": flags.gin_file}
-    runtime.choose_device(flags.device)
+    _choose_device(flags, next(iter(configurations.values())))
     rate, parts = benchmark.run(
         configurations,
         flags.gin_bindings,
@@ -78,13 +81,20 @@ def run(flags: argparse.Namespace) -> None:
         storage.write_text(flags.json, json.dumps(figures, indent=1) + "\n")
 
 
+def _choose_device(flags: argparse.Namespace, files) -> None:
+    from planet_tf.training import Settings
+
+    config.configure(files, flags.gin_bindings)
+    runtime.choose_device(flags.device or config.value_of(Settings, "device"))
+
+
 def _cluster(flags: argparse.Namespace) -> None:
     """Measures remote collectors, and calculates what a run gains by them."""
     from planet_tf.machine import collection
 
-    runtime.choose_device(flags.device)
     step = _STEP_SECONDS if flags.step_seconds is None else flags.step_seconds
     files = flags.gin_file or ["cheetah.gin", "cpu.gin"]
+    _choose_device(flags, files)
     # First, as it checks the settings: the other takes minutes.
     costs = collection.costs(files, flags.gin_bindings, _JIT[flags.jit], flags.repeats)
     print(collection.forecast(costs))

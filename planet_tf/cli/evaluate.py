@@ -79,8 +79,7 @@ def _episodes(collector, policy, flags: argparse.Namespace):
     """Runs the episodes one by one.
 
     Returns:
-      the episodes, the frames of the first one, and the EnvironmentFailure that ended them early,
-      or None.
+      the episodes, the frames of the first one, and what ended them early, or None.
     """
     import tqdm
 
@@ -90,7 +89,7 @@ def _episodes(collector, policy, flags: argparse.Namespace):
         for sequence in np.random.SeedSequence(flags.seed).spawn(flags.episodes):
             try:
                 episodes += collector.collect(policy, [sequence])
-            except errors.EnvironmentFailure as failure:
+            except (errors.EnvironmentFailure, errors.NotFiniteError, KeyboardInterrupt) as failure:
                 return episodes, frames, failure
             frames = frames or getattr(collector.env, "frames", [])
             bar.update()

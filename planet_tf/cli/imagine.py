@@ -79,7 +79,7 @@ def _draw_errors(
     chunks = predictions.windows(episode, length)
     model = loaded.agent.world_model
     prediction = open_loop.predict(model, chunks, context, open_loop.SEED)
-    found = open_loop.errors(prediction, chunks["reward"])
+    found = open_loop.measure(prediction, chunks["reward"])
     task = loaded.identity["task"]
     # An episode's file does not say which of several tasks it is from.
     what = f"{root.absolute().name}, {path.stem}" if isinstance(task, list) else task

@@ -104,7 +104,13 @@ def measure(
 
 def _parse(root: str | os.PathLike, point: Point) -> Identity:
     """Parses a run's settings and the point's; returns the run's identity."""
-    used = ("batch_size", "chunk_length", "device", "jit_compile")
+    used = (
+        "train.batch_size",
+        "train.chunk_length",
+        "train.device",
+        "train.jit_compile",
+        "PlanetAgent",
+    )
     return loading.parse(storage.tensorflow_path(root), point.bindings, used)
 
 

@@ -65,7 +65,7 @@ class Subject(NamedTuple):
 
     Attributes:
       updates: that its model was trained for.
-      horizon: of its own planner, in agent steps.
+      horizon: of its own planner, in agent steps; 12 if that is not known.
       discrete: whether its actions are choices.
     """
 
@@ -82,7 +82,7 @@ def subject(path: str, checkpoint: Which = None) -> Subject:
     """
     loaded = training.load_agent(path, checkpoint)
     policy = loaded.agent.policy
-    return Subject(loaded.updates, getattr(policy.planner, "horizon", 12), policy.discrete)
+    return Subject(loaded.updates, policy.planner.horizon or 12, policy.discrete)
 
 
 def measure(
@@ -129,7 +129,7 @@ def measure(
                 point.name,
                 point.flags,
                 planner.evaluations or "",
-                getattr(planner, "horizon", ""),
+                planner.horizon or "",
                 trained.agent.world_model.precision,
                 number,
                 float(episode["reward"].sum()),

@@ -191,7 +191,7 @@ class TaskEnvironment(py_environment.PyEnvironment):
             raise
         except Exception as error:
             raise errors.EnvironmentFailure(
-                f"{self.name}: {type(error).__name__}: {error}"
+                f"{self.name}: {type(error).__name__}: {error}{errors.place(error)}"
             ) from error
 
     def _scalar(self, reward) -> float:

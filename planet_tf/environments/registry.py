@@ -127,6 +127,11 @@ def load(
     """
     check_name(name)
     _check_observations(observations)
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise errors.ConfigError(
+            f"load_environment.kwargs must be a dict of arguments, got {kwargs!r}",
+            setting="load_environment.kwargs",
+        )
     if needs_rendering(name, observations):
         from planet_tf.environments import rendering
 

@@ -73,6 +73,7 @@ class Collector:
         except Exception as error:
             raise errors.EnvironmentFailure(
                 f"{self.env.name} cannot be made again: {type(error).__name__}: {error}"
+                f"{errors.place(error)}"
             ) from error
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ def predict(
     }
 
 
-def errors(prediction: Mapping[str, tf.Tensor], reward: tf.Tensor) -> dict[str, tf.Tensor]:
+def measure(prediction: Mapping[str, tf.Tensor], reward: tf.Tensor) -> dict[str, tf.Tensor]:
     """Measures predictions per step.
 
     Args:

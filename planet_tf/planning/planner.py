@@ -38,9 +38,11 @@ class Planner(abc.ABC):
 
     Attributes:
       discrete: whether it plans one-hot vectors instead of vectors in [-1, 1].
+      horizon: how far it looks ahead, in agent steps; None: not known.
     """
 
     discrete: ClassVar[bool] = False
+    horizon: int | None = None
 
     def state_spec(self, action_size: int) -> dict[str, tf.TensorSpec]:
         """Returns the specs of one row of the state."""

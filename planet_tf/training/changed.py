@@ -5,7 +5,10 @@ from collections.abc import Collection, Sequence
 import gin
 
 from planet_tf import config, errors, gin_internals
+from planet_tf.agents.exploration import Exploration
 from planet_tf.planning import Planner
+
+_OF_TRAINING = ("train", "PlanetAgent", "ReplayBuffer", "RemoteCollectors")
 
 
 def refuse_of_training(bindings: Sequence[str], used: Collection[str]) -> None:
@@ -13,22 +16,25 @@ def refuse_of_training(bindings: Sequence[str], used: Collection[str]) -> None:
 
     Args:
       bindings: gin settings.
-      used: names of settings of `train` that are used.
+      used: settings of training that are used, such as 'train.device', or whose, 'PlanetAgent'.
     """
     for name in config.settings("\n".join(bindings)):
-        setting = name.split("/")[-1]
-        if setting == "load_environment.observations" or (
-            config.owner(setting) == "train" and setting.split(".")[-1] not in used
-        ):
+        setting, owner = name.split("/")[-1], config.owner(name)
+        of_training = owner in _OF_TRAINING or gin_internals.is_a(owner, Exploration)
+        in_use = owner in used or f"{owner}.{setting.split('.')[-1]}" in used
+        if setting == "load_environment.observations" or (of_training and not in_use):
             raise errors.ConfigError(
                 f"{setting} has no effect on a run that is already trained",
-                f"of train's settings only {' and '.join(used)} can be changed",
+                f"of the settings of training only {' and '.join(used)} can be changed",
                 setting,
             )
 
 
 def refuse_of_other_planners(bindings: Sequence[str], discrete: bool) -> None:
     """Raises ConfigError for settings of a planner that do not reach the one in use.
+
+    Those in a scope that encloses the planner's, such as none, reach it, unless a narrower scope
+    has the same setting.
 
     Args:
       bindings: gin settings, which have been parsed.
@@ -40,12 +46,14 @@ def refuse_of_other_planners(bindings: Sequence[str], discrete: bool) -> None:
         planner = "CategoricalCEM" if discrete else "CEM"
     scope, _, kind = planner.rpartition("/")
     for name in config.settings("\n".join(bindings)):
-        owner, _, setting = name.rpartition(".")
-        own = f"{scope}/{kind}.{setting}"
-        if owner != kind and "/" not in owner and gin_internals.is_a(owner, Planner):
-            own = f"{planner}.{setting}"
-        elif owner != kind or not scope or own not in found:
+        where, _, setting = name.rpartition("/")
+        if not gin_internals.is_a(config.owner(name), Planner):
+            continue
+        parameter = setting.rpartition(".")[2]
+        encloses = not where or f"{scope}/".startswith(f"{where}/")
+        narrower = scope != where and f"{scope}/{kind}.{parameter}" in found
+        if config.owner(name) == kind and encloses and not narrower:
             continue
         raise errors.ConfigError(
-            f"{name} has no effect: the planner is {planner}", f"set {own}", name
+            f"{name} has no effect: the planner is {planner}", f"set {planner}.{parameter}", name
         )

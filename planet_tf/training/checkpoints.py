@@ -37,8 +37,7 @@ class Checkpoints:
         self._directory, self._keep = pathlib.Path(directory), keep
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._best_file = self._directory / "best.json"
-        found = storage.json_lines(self._best_file)
-        self._best = _Best(**found[0]) if found else None
+        self._best = self._saved_best = self._read_best()
 
     def evaluated(self, number: int, mean_return: float) -> bool:
         """Takes the score of a checkpoint, which may still have to be saved.
@@ -67,21 +66,48 @@ class Checkpoints:
         """
         with storage.writing(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._checkpoint.save_counter.assign(number - 1)  # it names the file
-            self._checkpoint.save(os.fspath(self._directory / "ckpt"))
             if self._best and self._best.episodes > number:
                 self._best = None
-                self._best_file.unlink(missing_ok=True)
+            # Both, until the new one is copied: the process may be killed at any time.
+            self._write_best(self._saved_best, self._best)
+            if self._best:
+                self._copy(self._best.episodes)
+            self._checkpoint.save_counter.assign(number - 1)  # it names the file
+            self._checkpoint.save(os.fspath(self._directory / "ckpt"))
             evaluated = set(pending) | ({self._best.episodes} if self._best else set())
             if number in evaluated:
                 self._copy(number)
-            if self._best:
-                storage.write_text(self._best_file, json.dumps(self._best._asdict()) + "\n")
+            self._write_best(self._best)
+            self._saved_best = self._best
             self._remove_leftovers(number, evaluated)
+
+    def _read_best(self) -> _Best | None:
+        """Returns the last best one of the file whose checkpoint has been written."""
+        found = [
+            _Best(line["episodes"], line["mean_return"])
+            for line in storage.json_lines(self._best_file)
+            if line.keys() == set(_Best._fields)
+        ]
+        return next((best for best in reversed(found) if self._path_of(best.episodes)), None)
+
+    def _write_best(self, *found: _Best | None) -> None:
+        lines = [json.dumps(best._asdict()) for best in dict.fromkeys(found) if best]
+        if lines:
+            storage.write_text(self._best_file, "\n".join(lines) + "\n")
+        else:
+            self._best_file.unlink(missing_ok=True)
+
+    def _path_of(self, number: int) -> str | None:
+        """Returns the path of an evaluated checkpoint: of its copy, if there is one."""
+        for name in (_EVALUATED, "ckpt"):
+            path = self._directory / f"{name}-{number}"
+            if path.with_name(f"{path.name}.index").exists():
+                return os.fspath(path)
+        return None
 
     def _copy(self, number: int) -> None:
         """Copies a checkpoint, unless there is a copy: a stop in the next fit overwrites it."""
-        for path in self._directory.glob(f"ckpt-{number}.*"):
+        for path in sorted(self._directory.glob(f"ckpt-{number}.*")):  # the index last
             copy = path.with_name(path.name.replace("ckpt", _EVALUATED))
             if not copy.exists():
                 with storage.atomic_file(copy) as file:
@@ -145,13 +171,14 @@ class Checkpoints:
         return None
 
     def _best_path(self) -> str:
-        if self._best is None:
+        path = self._path_of(self._best.episodes) if self._best else None
+        if path is None:
             raise errors.ConfigError(
                 f"{self._directory} has no best checkpoint yet",
                 "a run knows it after its first evaluation",
                 "--checkpoint",
             )
-        return os.fspath(self._directory / f"{_EVALUATED}-{self._best.episodes}")
+        return path
 
     def _newest_first(self) -> list[str]:
         """Finds the files: the list that TensorFlow keeps of them may be truncated too."""

@@ -1,12 +1,13 @@
 """Takes part in the updates of a run that another machine leads."""
 
 import os
+import pathlib
 import sys
 import time
 
 import tensorflow as tf
 
-from planet_tf import errors, run_files, storage
+from planet_tf import config, errors, run_files, storage
 from planet_tf.experience import ReplayBuffer
 from planet_tf.training import replicas
 from planet_tf.training.checkpoints import Checkpoints
@@ -31,7 +32,8 @@ def follow(
       strategy: of all machines.
 
     Raises:
-      ConfigError: if a setting cannot be used, or the directory is not the leader's.
+      ConfigError: if a setting cannot be used, or differs from the leader's, or the directory is
+        not the leader's.
     """
     root = storage.tensorflow_path(root_dir)
     with errors.as_config_errors():
@@ -56,8 +58,21 @@ def follow(
         if replay is None:  # not before: until now the leader was writing there
             folder = root / run_files.TRAIN_EPISODES
             replay = ReplayBuffer(learner.agent.training_data_spec, folder, read_only=True)
+            _check_settings(root)
         _wait_for(replay, episodes)
         learner.fit(replay, more, lambda _: None)
+
+
+def _check_settings(root: pathlib.Path) -> None:
+    """Raises ConfigError if the settings are not those that the leader has written."""
+    file = root / run_files.SETTINGS
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    if different := config.differences(text, config.in_use()):
+        lines = [f"{name}: {change}" for name, change in different.items()]
+        raise errors.ConfigError(
+            "\n  ".join(["settings differ, the first machine's -> this machine's:", *lines]),
+            "all machines need the same command",
+        )
 
 
 def _wait_for(replay: ReplayBuffer, episodes: int) -> None:

@@ -131,7 +131,7 @@ class Learner:
             return None
         batch = self._heldout_chunks(heldout, 8, across=False)
         prediction = self._predict(batch, context, tf.constant(open_loop.SEED))
-        found = open_loop.errors(prediction, batch["reward"])
+        found = open_loop.measure(prediction, batch["reward"])
         means = {key: float(tf.reduce_mean(error[:, context:])) for key, error in found.items()}
         return means, {key: value[0].numpy() for key, value in prediction.items()}
 
@@ -183,7 +183,7 @@ def make_learner(
     """
     compiles = runtime.compiles(settings.jit_compile)
     with strategy.scope():
-        agent = building.make_agent(identity, compiles)
+        agent = building.make_agent(identity, compiles, settings.updates)
     return Learner(
         agent,
         RunSeeds(identity["seed"]),

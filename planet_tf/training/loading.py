@@ -44,6 +44,11 @@ class Trained(NamedTuple):
     updates: int
     agent: PlanetAgent | None  # None for an exported policy
 
+    @property
+    def env(self):
+        """The environment, which is a new one after it has failed."""
+        return self.collector.env
+
 
 def load_agent(
     root_dir: str | os.PathLike, checkpoint: Which = None, bindings: Sequence[str] = ()
@@ -93,14 +98,14 @@ def check_bindings(root_dir: str | os.PathLike, bindings: Sequence[str]) -> None
 def parse(
     root: pathlib.Path,
     bindings: Sequence[str],
-    used: Collection[str] = ("device", "jit_compile"),
+    used: Collection[str] = ("train.device", "train.jit_compile"),
 ) -> Identity:
     """Replaces all gin settings by those of a run or of an exported policy, and some bindings.
 
     Args:
       root: the directory, with run.json and config.gin.
       bindings: settings that differ.
-      used: settings of `train` that may be among them.
+      used: settings of training that may be among them; see `changed`.
 
     Returns:
       the run's identity; see `Identity`.
@@ -130,6 +135,8 @@ def load(
 ) -> Trained:
     """Loads a run's policy or an exported one, and its environment.
 
+    A run's settings replace all gin settings.
+
     Args:
       path: a run's directory, or an exported policy's.
       task: which task of several, or another one than the policy was trained on; None: the one it
@@ -147,12 +154,12 @@ def load(
     if not (path / run_files.SETTINGS).is_file() or (exported.is_policy(path) and not bindings):
         if exported.is_policy(path):
             _refuse_for_policies(path, checkpoint, bindings)
-        policy, agent, changed = exported.load_policy(path), None, {}
+        policy, agent, differs = exported.load_policy(path), None, {}
         identity, updates = run_directory.read_identity(path), int(policy.get_train_step())
     else:
         agent, identity = loaded = load_agent(path, checkpoint, bindings)
         policy, updates = PlanetPyPolicy(agent.policy), loaded.updates
-        changed = {
+        differs = {
             key: config.value_of(environments.load, key)
             for key in ("action_repeat", "camera", "kwargs")
             if any(f"load_environment.{key}" in binding for binding in bindings)
@@ -160,7 +167,7 @@ def load(
     tasks = _by_task(identity)
     task = _chosen(task, tasks, path)
     with errors.as_config_errors():
-        collector = Collector(_maker(policy, identity, tasks, task, changed, wrap), report)
+        collector = Collector(_maker(policy, identity, tasks, task, differs, wrap), report)
     _check_fits(policy, collector.env, path)
     _report_differences(path, tasks, task, collector.env)
     return Trained(policy, collector, updates, agent)
@@ -196,15 +203,15 @@ def _chosen(task: str | None, tasks: dict, path: pathlib.Path) -> str:
     return next(iter(tasks))
 
 
-def _maker(policy, identity: Identity, tasks: dict, task: str, changed: dict, wrap) -> Callable:
+def _maker(policy, identity: Identity, tasks: dict, task: str, differs: dict, wrap) -> Callable:
     """Returns what makes a task's environment as the policy's run made it."""
-    changed = {"kwargs": identity.get("kwargs") if task in tasks else None, **changed}
+    differs = {"kwargs": identity.get("kwargs") if task in tasks else None, **differs}
     load_task = functools.partial(
         environments.load,
         task,
         seed=RunSeeds(identity.get("seed", 0)).integer(Stream.ENVIRONMENT),
         observations=tuple(policy.time_step_spec.observation),
-        **{**tasks.get(task, {}), **changed},
+        **{**tasks.get(task, {}), **differs},
     )
     # Only one of several tasks may have fewer actions than the policy.
     chooses = not policy.action_spec.shape  # an exported policy's choice is an index

@@ -61,6 +61,11 @@ class Settings:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     jit_compile: bool | None = None
 
+    @property
+    def updates(self) -> int:
+        """Updates of the whole run."""
+        return (self.episodes - self.seed_episodes) * self.updates_per_episode
+
     def __post_init__(self):
         tasks = len(self.task) if isinstance(self.task, (tuple, list)) else 1
         if self.seed_episodes < tasks:

@@ -207,6 +207,8 @@ def test_learning_rate_follows_its_schedule(tiny, another):
     for updates, expected in ((0, 1e-2), (30, 7e-3), (90, 1e-3), (500, 1e-3)):
         np.testing.assert_allclose(rate(scheduled, updates), expected, rtol=1e-5)
     np.testing.assert_allclose(rate(another(learning_rate=1e-2), 500), 1e-2, rtol=1e-5)
+    whole = another(learning_rate=1e-2, final_learning_rate=1e-3, run_updates=90)
+    np.testing.assert_allclose(rate(whole, 30), 7e-3, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

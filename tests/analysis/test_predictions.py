@@ -44,7 +44,7 @@ def test_every_measured_error_has_a_label():
     numbers = tf.zeros([1, 2])
     prediction = dict.fromkeys(("observation", "target"), numbers[..., None])
     prediction |= dict.fromkeys(("reward", "kl"), numbers)
-    assert open_loop.errors(prediction, numbers).keys() == predictions.LABELS.keys()
+    assert open_loop.measure(prediction, numbers).keys() == predictions.LABELS.keys()
 
 
 def test_episode_is_predicted_as_one_chunk(agent, start):

@@ -111,7 +111,7 @@ def test_errors_by_hand(variant):
         "reward": tf.constant([[1.0, 2.0]]),
         "kl": tf.constant([[3.0, 4.0]]),
     }
-    found = variant(open_loop.errors)(prediction, tf.constant([[0.5, 4.0]]))
+    found = variant(open_loop.measure)(prediction, tf.constant([[0.5, 4.0]]))
     assert found.keys() == {"observation", "reward", "kl"}
     np.testing.assert_allclose(found["observation"], [[0, 0.25]])
     np.testing.assert_allclose(found["reward"], [[0.5, 2]])
@@ -125,5 +125,5 @@ def test_errors_of_states_are_over_components():
         "reward": tf.zeros([1, 1]),
         "kl": tf.zeros([1, 1]),
     }
-    found = open_loop.errors(prediction, tf.zeros([1, 1]))
+    found = open_loop.measure(prediction, tf.zeros([1, 1]))
     np.testing.assert_allclose(found["observation"], [[np.sqrt(8)]])

@@ -13,20 +13,12 @@ from planet_tf.training import Settings, tasks
 
 OF_COLLECTION = {"all_tasks", "random_collection"}  # their agents are the usual one
 FILES = sorted(path.stem for path in (config.presets() / "ablations").glob("*.gin"))
-SMALL = [
-    "SSMCell.stoch_size = 4",
-    "SSMCell.hidden_size = 16",
-    "RNNCell.deter_size = 16",
-    "RNNCell.hidden_size = 16",
-    "StateEncoder.units = 16",
-    "StateDecoder.units = 16",
-    "ContinuationHead.units = 16",
-    "CEM.horizon = 2",
-]
 
 
 def parse(name, *bindings):
-    config.parse(["dot_goal.gin", "debug.gin", f"ablations/{name}.gin"], [*SMALL, *bindings])
+    config.parse(
+        ["dot_goal.gin", "debug.gin", f"ablations/{name}.gin"], ["CEM.horizon = 2", *bindings]
+    )
 
 
 @pytest.fixture

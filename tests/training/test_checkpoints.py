@@ -187,6 +187,34 @@ def test_a_checkpoint_is_kept_while_it_is_evaluated_elsewhere(tmp_path):
     assert not list(tmp_path.glob("evaluated-20*")) and saved.restore("best") == 10
 
 
+@pytest.mark.parametrize("kill", ["before", "after"])
+def test_a_kill_while_it_is_saved_loses_no_best_one(tmp_path, monkeypatch, kill):
+    value = tf.Variable(0.0)
+    saved = Checkpoints(tmp_path, value=value)
+    evaluate_and_save(saved, value, {10: 5.0, 20: 4.0})
+    killed = pytest.raises(KeyboardInterrupt)
+    part = (tf.train.Checkpoint, "save") if kill == "before" else (Checkpoints, "_copy")
+    was = getattr(*part)
+
+    def die(self, number_or_path):
+        if kill == "before" or number_or_path == 30 and list(tmp_path.glob("ckpt-30.index")):
+            raise KeyboardInterrupt
+        return was(self, number_or_path)
+
+    monkeypatch.setattr(*part, die)
+    with killed:
+        evaluate_and_save(saved, value, {30: 9.0})
+    monkeypatch.undo()
+    again = Checkpoints(tmp_path, value=value)
+    best, newest = (10, 20) if kill == "before" else (30, 30)
+    assert (again.restore("best"), float(value)) == (best, best)
+    assert again.restore() == newest
+    value.assign(31)  # a stop in the next fit
+    again.save(newest)
+    assert (again.restore("best"), float(value)) == (best, best)
+    assert again.restore() == newest
+
+
 def test_a_run_that_lost_its_best_episodes_has_no_best_one(tmp_path):
     value = tf.Variable(0.0)
     saved = Checkpoints(tmp_path, value=value)
