@@ -88,7 +88,7 @@ _NOT_USERS = tuple(
 
 def place(error: BaseException) -> str:
     """Returns ' (FILE, line N, in FUNCTION)', where custom code raised an error; else ''."""
-    calls = traceback.extract_tb(error.__traceback__)
+    calls = traceback.extract_tb(error.__traceback__)[1:]  # the first one catches it
     ours = [number for number, call in enumerate(calls) if call.filename.startswith(_NOT_USERS)]
     for call in reversed(calls[min(ours, default=len(calls)) :]):
         if os.path.isfile(call.filename) and not call.filename.startswith(_NOT_USERS):

@@ -98,8 +98,11 @@ _make = building.make_agent
 _made: dict = {}
 
 
-def _make_once(identity, jit_compile):
-    """Makes an agent, or resets one that was made with the same settings."""
+def _make_once(identity, jit_compile, run_updates=None):
+    """Makes an agent, or resets one that was made with the same settings.
+
+    Its learning rate does not fall, so it may serve runs of any number of updates.
+    """
     settings = config.settings(gin.config_str()).items()
     settings = {n: v for n, v in settings if config.owner(n) not in ("train", "load_environment")}
     names = ("seed", "observations", "action_size", "discrete", "terminates")

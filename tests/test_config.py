@@ -121,6 +121,7 @@ def test_later_settings_win(tmp_path):
         ("include 'nowhere.gin'", "nowhere.gin"),
         ("WorldModel.encoder = @no_such_encoder", "import MODULE"),
         ("import no_such_module", "PYTHONPATH"),
+        ("train.task = cheetah_run", "texts need quotes: 'cheetah_run'"),
     ],
 )
 def test_wrong_binding_is_named(tmp_path, binding, expected):
@@ -130,6 +131,35 @@ def test_wrong_binding_is_named(tmp_path, binding, expected):
     mine = write(tmp_path / "my.gin", f"CEM.horizon = 3\n{binding}\n")
     with pytest.raises(errors.ConfigError, match=r"--gin_file=.*my\.gin"):
         config.parse([mine])
+
+
+@pytest.mark.parametrize("size", ["cpu.gin", "debug.gin"])
+def test_a_size_before_its_task_is_refused(size):
+    with pytest.raises(errors.ConfigError, match=f"undoes --gin_file={size}") as error:
+        config.parse([size, "gin/cheetah.gin"])
+    assert error.value.hint == f"name gin/cheetah.gin before {size}"
+    config.configure(["planet.gin", "cheetah.gin", size])
+
+
+def test_a_macro_that_no_file_uses_is_refused():
+    with pytest.raises(errors.ConfigError, match="CPU_HORIZN is used nowhere") as error:
+        config.parse(["cheetah.gin", "cpu.gin"], ["CPU_HORIZN = 20"])
+    assert "'CPU_HORIZON'" in error.value.hint
+    config.configure(["cheetah.gin"], ["CPU_HORIZON = 20"])  # used by cpu.gin, and a task's to set
+
+
+def test_configure_forgets_earlier_settings():
+    config.configure(["cheetah.gin", "ablations/icem.gin"])
+    config.configure(["cheetah.gin"])
+    assert config.value_of(agents.PlanetPolicy, "planner") is None
+
+
+@pytest.mark.parametrize("value", ["@CEM", "'CEM'"])
+def test_a_part_is_an_object(value):
+    config.parse(["cheetah.gin", "debug.gin"], [f"PlanetPolicy.planner = {value}"])
+    with pytest.raises(errors.ConfigError, match=r"@NAME\(\)") as error:
+        agents.PlanetPolicy(None, None, None)
+    assert error.value.setting == "PlanetPolicy.planner"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import tensorflow as tf
 
-from planet_tf import errors
+from planet_tf import checks, errors
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,18 @@ def test_errors_are_sent_between_processes_whole(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error) and str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+def test_where_custom_code_raised_an_error_is_named(tmp_path, monkeypatch):
+    (tmp_path / "slider.py").write_text(
+        "def make():\n    return inner()\n\n\ndef inner():\n    return None + 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import slider
+
+    with pytest.raises(errors.ConfigError) as error, errors.as_config_errors():
+        checks.checked(slider.make, "make")()  # as gin calls it
+    assert error.value.message.endswith(f" ({tmp_path / 'slider.py'}, line 6, in inner)")
+    with pytest.raises(errors.ConfigError) as error, errors.as_config_errors():
+        int("a")  # raised by no custom code
+    assert error.value.message == "invalid literal for int() with base 10: 'a'"

@@ -34,7 +34,7 @@ PACKAGES = {
         "cluster",
     },
     "machine": {"models", "environments", "experience", "agents", "cluster", "training"},
-    "comparisons": {"models", "experience", "agents", "analysis", "training"},
+    "comparisons": {"models", "experience", "planning", "agents", "analysis", "training"},
     "sweeps": {"training", "cluster"},
     "cli": {
         "models",

@@ -113,4 +113,5 @@ def test_sources_are_files_and_whole_packages(mine, monkeypatch, tmp_path):
 
 def test_modules_that_a_run_needs():
     text = "import a.b\ntrain.task = 'own:make'\n# import c\n"
-    assert user_modules.needed(text, ["own:make", "gym:Pendulum-v1", "dot_goal"]) == ["own", "a.b"]
+    tasks = ["own:make", "gym:Pendulum-v1", "dot_goal", "gym:my_envs:Arm-v0"]
+    assert user_modules.needed(text, tasks) == ["own", "my_envs", "a.b"]

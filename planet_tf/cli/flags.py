@@ -64,7 +64,7 @@ def checkpoint(text: str) -> int | str:
     try:
         return int(natural(text))
     except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, and not 'best'") from error
+        raise argparse.ArgumentTypeError(f"{error} (or 'best')") from error
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -28,12 +28,13 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells report it
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sub-command; returns its exit status."""
     try:
-        status = _run(argv)
-        sys.stdout.flush()
+        try:
+            return _run(argv)
+        finally:  # argparse exits after --help
+            sys.stdout.flush()
     except BrokenPipeError:  # as in `planet-tf plot ... | head`: nobody reads what is left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
-    return status
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -49,6 +49,7 @@ def run(flags: argparse.Namespace) -> None:
     from planet_tf.training import loading
 
     canvas.check_path(flags.out)
+    points.refuse_planners(flags.gin_bindings)
     path, out = os.path.normpath(storage.expand(flags.path)), flags.out.with_suffix(".csv")
     asked = [points.parse(text) for text in flags.point]
     found = rows.read(out, tables.Row, "planners")

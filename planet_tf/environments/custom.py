@@ -66,7 +66,7 @@ def load(name, seed, action_repeat, observations, camera, kwargs) -> "TaskEnviro
     taken = _taken(name, settings, optional)
     env = _call(name, taken)
     if gymnasium_env.is_environment(env):
-        _refuse_action_repeat(name)
+        _refuse_action_repeat(name, env, taken)
         repeat = 1 if action_repeat is None else action_repeat
         env = gymnasium_env.GymnasiumEnvironment(env, name, repeat, observations, seed)
         env.camera = taken.get("camera")
@@ -86,13 +86,14 @@ def _taken(name: str, settings: dict[str, Any], optional: Collection[str]) -> di
     }
 
 
-def _refuse_action_repeat(name: str) -> None:
+def _refuse_action_repeat(name: str, env, taken: dict[str, Any]) -> None:
     """Raises ConfigError if the function of a gymnasium.Env would repeat actions, too."""
-    if "action_repeat" in inspect.signature(function(name)).parameters:
+    if "action_repeat" in {*taken, *inspect.signature(function(name)).parameters}:
+        env.close()
         raise errors.ConfigError(
             f"environment {name!r}: its function takes action_repeat and returns a gymnasium.Env, "
             "whose actions planet_tf repeats itself",
-            "remove the argument; load_environment.action_repeat sets it",
+            "let it take neither that nor **kwargs; load_environment.action_repeat sets it",
             "train.task",
         )
 

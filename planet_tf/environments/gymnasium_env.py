@@ -160,7 +160,8 @@ class GymnasiumEnvironment(TaskEnvironment):
             fits = state is not None and state.is_np_flattenable
             hint = "ask for ('image',)" if self._picture else ""
             if fits and gymnasium_spaces.holds_pixels(spaces, state):
-                fits, hint = False, "a picture must be uint8 [H, W], [H, W, 1] or [H, W, 3]"
+                fits = False
+                hint = "a picture must be uint8 [H, W], [H, W, 1] or [H, W, 3], and not nested"
         if not fits:
             raise errors.ConfigError(
                 f"{name}: load_environment.observations asks for {key!r}, but its observation is "

@@ -13,14 +13,19 @@ import numpy as np
 from planet_tf import errors
 from planet_tf.environments.base import UNBOUNDED, to_bounds
 
+_LEAST_SIDE = 16  # pixels; smaller ones are boards and maps, such as MiniGrid's 7x7x3
+
 
 def is_image(spaces: ModuleType, space: Any) -> bool:
-    """Whether a space holds pictures: uint8 [H, W], [H, W, 1] or [H, W, 3]."""
-    return (
-        isinstance(space, spaces.Box)
-        and space.dtype == np.uint8
-        and (len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[-1] in (1, 3)))
-    )
+    """Whether a space holds pictures: uint8 [H, W], [H, W, 1] or [H, W, 3], H and W at least 16."""
+    is_plane = _holds_large(spaces, space) and min(space.shape[:2]) >= _LEAST_SIDE
+    return is_plane and (len(space.shape) == 2 or space.shape[2:] in ((1,), (3,)))
+
+
+def _holds_large(spaces: ModuleType, space: Any) -> bool:
+    """Whether a space is a Box of bytes with at least two sides as long as a picture's."""
+    is_bytes = isinstance(space, spaces.Box) and space.dtype == np.uint8
+    return is_bytes and sum(side >= _LEAST_SIDE for side in space.shape) >= 2
 
 
 def parts(name: str, spaces: ModuleType, space: Any) -> tuple[Callable[[Any], Any] | None, Any]:
@@ -50,11 +55,9 @@ def parts(name: str, spaces: ModuleType, space: Any) -> tuple[Callable[[Any], An
 
 
 def holds_pixels(spaces: ModuleType, space: Any) -> bool:
-    """Whether a state holds pictures in another form, such as channels first."""
-    if isinstance(space, spaces.Box):
-        return space.dtype == np.uint8 and len(space.shape) > 2
-    parts = space.values() if isinstance(space, spaces.Dict) else getattr(space, "spaces", ())
-    return any(holds_pixels(spaces, part) for part in parts)
+    """Whether a state holds pictures: in another form, such as channels first, or nested."""
+    inner = space.values() if isinstance(space, spaces.Dict) else getattr(space, "spaces", ())
+    return _holds_large(spaces, space) or any(holds_pixels(spaces, part) for part in inner)
 
 
 def actions(

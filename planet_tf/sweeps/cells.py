@@ -110,12 +110,22 @@ def make(
     return cells
 
 
+# How long, on what and beside what a run trains: its results stay comparable.
+_MAY_CHANGE = (
+    "train.episodes",
+    "train.device",
+    "train.jit_compile",
+    "train.export_every",
+    "ImaginedReturn.parts",
+)
+
+
 def _refuse_another(directory: pathlib.Path) -> None:
-    """Raises ConfigError if a run has other settings than those parsed; only its end may move."""
+    """Raises ConfigError if a run has other settings than those parsed; some may change."""
     file = directory / run_files.SETTINGS
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    found = config.differences(before, gin.config_str())
-    found.pop("train.episodes", None)
+    changed = config.differences(before, gin.config_str())
+    found = {name: change for name, change in changed.items() if name not in _MAY_CHANGE}
     if found:
         changes = "; ".join(f"{name}: {change}" for name, change in found.items())
         raise errors.ConfigError(

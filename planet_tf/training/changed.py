@@ -1,5 +1,6 @@
 """Settings that differ from those of a trained agent: which of them have an effect."""
 
+import inspect
 from collections.abc import Collection, Sequence
 
 import gin
@@ -45,6 +46,9 @@ def refuse_of_other_planners(bindings: Sequence[str], discrete: bool) -> None:
     if planner == "None":
         planner = "CategoricalCEM" if discrete else "CEM"
     scope, _, kind = planner.rpartition("/")
+    target = gin_internals.target(kind)
+    if target is None or not target.__module__.startswith("planet_tf."):
+        return  # a custom one may make others
     for name in config.settings("\n".join(bindings)):
         where, _, setting = name.rpartition("/")
         if not gin_internals.is_a(config.owner(name), Planner):
@@ -54,6 +58,7 @@ def refuse_of_other_planners(bindings: Sequence[str], discrete: bool) -> None:
         narrower = scope != where and f"{scope}/{kind}.{parameter}" in found
         if config.owner(name) == kind and encloses and not narrower:
             continue
-        raise errors.ConfigError(
-            f"{name} has no effect: the planner is {planner}", f"set {planner}.{parameter}", name
-        )
+        hint = f"set {planner}.{parameter}"
+        if parameter not in inspect.signature(target).parameters:
+            hint = f"PlanetPolicy.planner = @{config.owner(name)}() chooses another"
+        raise errors.ConfigError(f"{name} has no effect: the planner is {planner}", hint, name)

@@ -38,6 +38,9 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._best_file = self._directory / "best.json"
         self._best = self._saved_best = self._read_best()
+        # Copies that are up to date: others are of another process, which evaluated other weights.
+        self._copied = {self._best.episodes} if self._best and self._has_copy_of_best() else set()
+        self._pending: set[int] = set()
 
     def evaluated(self, number: int, mean_return: float) -> bool:
         """Takes the score of a checkpoint, which may still have to be saved.
@@ -47,6 +50,8 @@ class Checkpoints:
         Returns:
           whether it is the best so far.
         """
+        if number not in self._pending:  # it is evaluated as it will be saved
+            self._copied.discard(number)
         if self._best and mean_return < self._best.mean_return:
             return False
         self._best = _Best(number, mean_return)
@@ -70,11 +75,12 @@ class Checkpoints:
                 self._best = None
             # Both, until the new one is copied: the process may be killed at any time.
             self._write_best(self._saved_best, self._best)
-            if self._best:
+            if self._best and self._best is self._saved_best:
                 self._copy(self._best.episodes)
             self._checkpoint.save_counter.assign(number - 1)  # it names the file
             self._checkpoint.save(os.fspath(self._directory / "ckpt"))
-            evaluated = set(pending) | ({self._best.episodes} if self._best else set())
+            self._pending = set(pending)
+            evaluated = self._pending | ({self._best.episodes} if self._best else set())
             if number in evaluated:
                 self._copy(number)
             self._write_best(self._best)
@@ -97,6 +103,9 @@ class Checkpoints:
         else:
             self._best_file.unlink(missing_ok=True)
 
+    def _has_copy_of_best(self) -> bool:
+        return _EVALUATED in pathlib.Path(self._best_path()).name
+
     def _path_of(self, number: int) -> str | None:
         """Returns the path of an evaluated checkpoint: of its copy, if there is one."""
         for name in (_EVALUATED, "ckpt"):
@@ -107,11 +116,14 @@ class Checkpoints:
 
     def _copy(self, number: int) -> None:
         """Copies a checkpoint, unless there is a copy: a stop in the next fit overwrites it."""
+        if number in self._copied or not (self._directory / f"ckpt-{number}.index").exists():
+            return
+        (self._directory / f"{_EVALUATED}-{number}.index").unlink(missing_ok=True)
         for path in sorted(self._directory.glob(f"ckpt-{number}.*")):  # the index last
             copy = path.with_name(path.name.replace("ckpt", _EVALUATED))
-            if not copy.exists():
-                with storage.atomic_file(copy) as file:
-                    file.write(path.read_bytes())
+            with storage.atomic_file(copy) as file:
+                file.write(path.read_bytes())
+        self._copied.add(number)
 
     def _remove_leftovers(self, last: int, evaluated: Collection[int]) -> None:
         """Deletes all but the newest checkpoints up to a number, unfinished ones among them.
@@ -142,8 +154,10 @@ class Checkpoints:
             or if there are checkpoints but none can be read.
         """
         unreadable, paths = [], self._newest_first()
+        hint = "move them away to train from the episodes again"
         if number == "best":
             paths = [self._best_path()]
+            hint = "the run may have found a better one: try again, or leave out --checkpoint"
         elif number is not None:
             numbers = [_number(path) for path in paths]
             if number not in numbers:
@@ -165,9 +179,7 @@ class Checkpoints:
             self._restore_strictly(path, partly)
             return _number(path)
         if unreadable:
-            raise errors.ConfigError(
-                "; ".join(unreadable), "move them away to train from the episodes again"
-            )
+            raise errors.ConfigError("; ".join(unreadable), hint)
         return None
 
     def _best_path(self) -> str:

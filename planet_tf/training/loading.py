@@ -1,5 +1,6 @@
 """Loads trained agents and policies: from a run's directory, or an exported policy."""
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -168,7 +169,10 @@ def load(
     task = _chosen(task, tasks, path)
     with errors.as_config_errors():
         collector = Collector(_maker(policy, identity, tasks, task, differs, wrap), report)
-    _check_fits(policy, collector.env, path)
+    with contextlib.ExitStack() as made:
+        made.callback(collector.close)  # if it does not fit
+        _check_fits(policy, collector.env, path)
+        made.pop_all()
     _report_differences(path, tasks, task, collector.env)
     return Trained(policy, collector, updates, agent)
 

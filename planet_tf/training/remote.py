@@ -26,7 +26,8 @@ def started(
     if not settings.collectors:
         yield None
         return
-    pool = Pool(settings.collectors, identity, report, interrupts.check)
+    with interrupts.deferred():
+        pool = Pool(settings.collectors, identity, report, interrupts.check)
     try:
         yield Remote(pool, settings.episodes)
     finally:

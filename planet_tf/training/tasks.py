@@ -118,7 +118,8 @@ def _checked_kwargs() -> dict | None:
     """Returns load_environment.kwargs, which run.json holds; raises ConfigError if it cannot."""
     kwargs = config.value_of(environments.load, "kwargs")
     try:
-        json.dumps(kwargs)
+        if json.loads(json.dumps(kwargs)) != kwargs:
+            raise TypeError("JSON has no tuples, and only texts as keys")
     except TypeError as error:
         raise errors.ConfigError(
             f"load_environment.kwargs: {error}",

@@ -1,5 +1,6 @@
 """Gymnasium's environments as tasks: a scripted one for the exact rules, and registered ones."""
 
+import functools
 import sys
 
 import gymnasium
@@ -172,6 +173,15 @@ def test_a_picture_beside_joints_is_the_image_and_they_are_the_state(camera):
     np.testing.assert_array_equal(observation["image"], np.full([64, 64, 3], 7, np.uint8))
     np.testing.assert_array_equal(observation["state"], np.float32([1, 2]))
     assert list(wrap(Scripted(space)).observation_spec()) == ["state"]
+
+
+def test_boards_and_maps_of_bytes_are_states():
+    parts = {
+        "board": spaces.Box(0, 2, (3, 3), np.uint8),
+        "map": spaces.Box(0, 9, (7, 7, 3), np.uint8),
+    }
+    task = wrap(Scripted(spaces.Dict({**parts, "turn": spaces.Discrete(2)})))
+    assert task.observation_spec()["state"].shape == (9 + 147 + 2,)
 
 
 @pytest.mark.parametrize(
@@ -409,8 +419,16 @@ def test_a_function_that_repeats_actions_too_is_refused(custom, action_repeat):
         return gymnasium.wrappers.TimeLimit(Scripted(), 8)
 
     custom(make)
-    with pytest.raises(errors.ConfigError, match="remove the argument"):
+    with pytest.raises(errors.ConfigError, match="let it take neither"):
         environments.load("my_gym:make", observations=("state",), action_repeat=action_repeat)
+
+
+def test_a_function_that_takes_everything_is_not_given_the_action_repeat(custom):
+    custom(lambda seed, observations, **kwargs: gymnasium.wrappers.TimeLimit(Scripted(), 8))
+    load = functools.partial(environments.load, "my_gym:make", observations=("state",))
+    assert load().action_repeat == 1
+    with pytest.raises(errors.ConfigError, match="takes action_repeat"):
+        load(action_repeat=2)
 
 
 def test_a_functions_camera_is_the_environments(custom):

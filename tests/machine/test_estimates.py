@@ -66,7 +66,7 @@ def test_episodes_that_are_kept():
 
 def test_memory_and_disk():
     assert estimates.memory_bytes(NEEDS, 19) == 50_000 + 19 * 21 * 1000
-    episodes, checkpoints = 9510, 4 * 3 * 4_000_000  # 9509.5, rounded up
+    episodes, checkpoints = 9510, 6 * 3 * 4_000_000  # 9509.5, rounded up
     logs = 10 * 6000 + 3 * 50 * 100
     expected = episodes + checkpoints + 2 * 5_000_000 + logs
     assert estimates.disk_bytes(NEEDS, 19, dry_run(), chunk_length=50) == expected

@@ -215,6 +215,25 @@ def test_a_kill_while_it_is_saved_loses_no_best_one(tmp_path, monkeypatch, kill)
     assert again.restore() == newest
 
 
+def test_what_is_evaluated_again_is_copied_again(tmp_path):
+    value = tf.Variable(10.0)
+    stopped = Checkpoints(tmp_path, value=value)
+    stopped.save(10, pending=[10])
+    value.assign(11)  # the next fit, which is stopped
+    stopped.save(10, pending=[10])
+    again = Checkpoints(tmp_path, value=value)
+    again.save(10, pending=[10])  # the evaluation starts again, with these weights
+    assert again.evaluated(10, 5.0)
+    value.assign(12)
+    again.save(11)
+    assert (again.restore("best"), float(value)) == (10, 11)
+    value.assign(13)  # its checkpoint was lost, and with it a fit
+    last = Checkpoints(tmp_path, value=value)
+    assert last.evaluated(10, 6.0)
+    last.save(10)
+    assert (last.restore("best"), float(value)) == (10, 13)
+
+
 def test_a_run_that_lost_its_best_episodes_has_no_best_one(tmp_path):
     value = tf.Variable(0.0)
     saved = Checkpoints(tmp_path, value=value)

@@ -85,7 +85,15 @@ def test_bindings_change_how_a_loaded_agent_plans(toy_run):
 
 @pytest.mark.parametrize(
     "binding",
-    ["train.task='walker_walk'", "train.seed = 3", "load_environment.observations=('state',)"],
+    [
+        "train.task='walker_walk'",
+        "train.seed = 3",
+        "load_environment.observations=('state',)",
+        "PlanetAgent.clip_norm = 1.0",
+        "GaussianNoise.std = 0.1",
+        "collect/CEM.horizon = 3",
+        "memory/ICEM.std = 0.5",
+    ],
 )
 def test_bindings_without_effect_are_refused(toy_run, binding):
     with pytest.raises(errors.ConfigError) as error:
@@ -282,12 +290,15 @@ def test_a_binding_reaches_a_planner_in_a_scope_or_is_refused():
     with pytest.raises(errors.ConfigError, match="the planner is memory/ICEM") as error:
         loading.parse(path, ["CEM.candidates = 50"])  # of another planner
     assert error.value.hint == "set memory/ICEM.candidates"
+    with pytest.raises(errors.ConfigError, match="the planner is memory/ICEM") as error:
+        loading.parse(path, ["MPPI.temperature = 2.0"])  # which this planner does not have
+    assert error.value.hint == "PlanetPolicy.planner = @MPPI() chooses another"
     loading.parse(path, ["PlanetPolicy.planner = @CEM()", "CEM.candidates = 50"])
 
 
 def test_a_binding_may_change_the_action_repeat(run, capsys):
     loaded = training.load(run, bindings=["load_environment.action_repeat = 2"])
-    assert loaded.collector.env.action_repeat == 2
+    assert loaded.env.action_repeat == 2
     assert "action_repeat 1" in capsys.readouterr().err
 
 

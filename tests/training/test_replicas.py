@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from planet_tf import config, errors, seeds
+from planet_tf import config, errors, planning, seeds
 from planet_tf.agents import building
 from planet_tf.experience import ReplayBuffer
 from planet_tf.training import Settings, follower, replicas
@@ -240,7 +240,9 @@ def follow(tmp_path, monkeypatch):
     monkeypatch.setattr(follower, "Checkpoints", lambda *_, **__: no_checkpoint)
     monkeypatch.setattr(follower, "PATIENCE", 0)
     monkeypatch.setattr(
-        follower, "Tasks", lambda *_: types.SimpleNamespace(close=lambda: None, identity=dict)
+        follower,
+        "Tasks",
+        lambda *_: types.SimpleNamespace(close=lambda: None, identity=lambda seed: {}),
     )
     leader = ReplayBuffer(helpers.SPEC, tmp_path / "episodes" / "train", 10)
 
@@ -278,6 +280,17 @@ def test_a_follower_waits_for_the_leaders_episodes_only_so_long(follow):
     follow.leader.add_episode(episode())
     with pytest.raises(errors.ConfigError, match="shows 1 episodes, .* has collected 2"):
         follow((2, 0, 7))
+
+
+def test_a_follower_with_other_settings_ends(follow, tmp_path):
+    follow.leader.add_episode(episode())
+    settings = config.in_use()
+    (tmp_path / "config.gin").write_text(settings + "\nCEM.horizon = 5\n")
+    gin.bind_parameter("CEM.horizon", 6)
+    with pytest.raises(errors.ConfigError, match="CEM.horizon: 5 -> 6") as error:
+        planning.CEM()
+        follow((1, 0, 7))
+    assert error.value.hint == "all machines need the same command"
 
 
 def test_a_replay_that_is_read_only_changes_nothing(tmp_path):
