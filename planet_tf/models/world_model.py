@@ -1,7 +1,6 @@
 """The world model: encoder, latent model and heads; its loss, filtering and predictions."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -9,11 +8,11 @@ from tensorflow_probability import distributions as tfd
 
 from planet_tf import checks, errors, seeds
 from planet_tf.models import (
-    custom,
     images,
     losses,
     networks,
     optional_terms,
+    parts,
     recurrence,
     rnn,
     rssm,
@@ -108,10 +107,10 @@ class WorldModel(tf.Module):
         self.loss_weights = losses.Weights(observation_scale, reward_scale, kl_scale, free_nats)
         self.kl_balance = kl_balance
         self.overshooting_distance = overshooting_distance
-        with _keras_policy(precision):
-            self.encoder = self._make_encoder(encoder)
+        with parts.precision(precision):
+            self.encoder = parts.make_encoder(encoder, self.reads, self.input_shape)
             self.cell: Any = CELLS[latent]()
-            self.decoder = self._make_decoder(decoder)
+            self.decoder = parts.make_decoder(decoder, self.reads, self.input_shape, self.cell)
             self.reward: networks.RewardHead = networks.RewardHead()
             self.continuation: Any = networks.ContinuationHead() if continuation_scale else None
             self.diagnosis: Any = None
@@ -131,20 +130,6 @@ class WorldModel(tf.Module):
             "state": float(self.diagnosis is not None),
         }
         self._build()
-
-    def _make_encoder(self, make):
-        if make is not None:
-            return custom.CustomNetwork("WorldModel.encoder", make, self.input_shape, (None,))
-        return networks.Encoder() if self.reads == "image" else networks.StateEncoder()
-
-    def _make_decoder(self, make):
-        if make is not None:
-            feat = self.cell.features(self.cell.initial_state(1))
-            sizes = feat.shape[1:], self.input_shape
-            return custom.CustomNetwork("WorldModel.decoder", make, *sizes)
-        if self.reads == "image":
-            return networks.Decoder(image_shape=self.input_shape)
-        return networks.StateDecoder(state_size=self.input_shape[0])
 
     def _build(self) -> None:
         """Makes all variables, so that they can be counted, restored and shared."""
@@ -287,14 +272,3 @@ class WorldModel(tf.Module):
             continues = tf.sigmoid(self.continuation(feat))
             reward *= tf.math.cumprod(continues, -1, exclusive=True)
         return tf.reduce_sum(reward, -1)
-
-
-@contextlib.contextmanager
-def _keras_policy(name: str) -> Iterator[None]:
-    """Sets the precision of the Keras layers that are made in the block."""
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(name)
-    try:
-        yield
-    finally:
-        tf.keras.mixed_precision.set_global_policy(before)
