@@ -8,7 +8,7 @@ from planet_tf import agents, config, environments, models, training
 PLACES = {
     "PlanetAgent": agents.PlanetAgent,
     "WorldModel": models.WorldModel,
-    "configure": config.parse,
+    "configure": config.configure,
     "load_environment": environments.load,
     "load_policy": training.load_policy,
     "train": training.train,

@@ -126,7 +126,7 @@ def test_on_a_gpu_xla_compiles_what_one_device_computes(
         compiled.append(jit_compile)
 
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
-    monkeypatch.setattr(building, "make_agent", lambda _, jit: compiled.append(jit))
+    monkeypatch.setattr(building, "make_agent", lambda _, jit, updates: compiled.append(jit))
     monkeypatch.setattr(learners, "Learner", make)
     settings = Settings(task="dot_goal", jit_compile=setting)
     strategy = types.SimpleNamespace(num_replicas_in_sync=replicas, scope=contextlib.nullcontext)
