@@ -22,16 +22,17 @@ def started(
 
     Raises:
       ConfigError: if Ray cannot be reached, or a collector cannot be made.
+      Interrupted: on Ctrl-C and SIGTERM while they start.
     """
     if not settings.collectors:
         yield None
         return
-    with interrupts.deferred():
-        pool = Pool(settings.collectors, identity, report, interrupts.check)
-    try:
+    with contextlib.ExitStack() as parts:
+        with interrupts.deferred():
+            pool = Pool(settings.collectors, identity, report, interrupts.check)
+            parts.callback(pool.close)
+            interrupts.check()  # a signal after the pool's last check
         yield Remote(pool, settings.episodes)
-    finally:
-        pool.close()
 
 
 class Remote:

@@ -1,6 +1,8 @@
 """A run with remote collectors: what is collected, and evaluations beside the training."""
 
 import json
+import os
+import signal
 
 import helpers
 import numpy as np
@@ -11,7 +13,7 @@ from planet_tf import environments, errors
 from planet_tf.agents import building
 from planet_tf.cluster.actor import Collected
 from planet_tf.experience import UniformPolicy, run_episodes
-from planet_tf.training import remote
+from planet_tf.training import Settings, remote
 
 IDENTITY = {
     "seed": 0,
@@ -122,3 +124,18 @@ def test_weights_come_from_several_devices_too(tiny):
     sent = remote.weights(made)
     assert sent.updates == 7
     assert [value.shape for value in sent.values] == [v.shape for v in made.world_model.variables]
+
+
+def test_a_signal_while_collectors_start_ends_the_run(monkeypatch):
+    pools = []
+
+    def start(*given):
+        pools.append(SlowPool(*given))
+        os.kill(os.getpid(), signal.SIGTERM)  # after its last check
+        return pools[0]
+
+    monkeypatch.setattr(remote, "Pool", start)
+    settings = Settings(task="dot_goal", collectors=1)
+    with pytest.raises(errors.Interrupted) as error, remote.started(settings, IDENTITY, print):
+        pytest.fail("it went on")
+    assert error.value.exit_status == 143 and not pools[0].open
