@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from planet_tf import runtime
 from planet_tf.machine import benchmark
 
 
@@ -32,6 +33,17 @@ def test_paper_and_cpu_sizes_are_measured_by_default(command, measured):
     assert command("bench")[0] == 0
     sizes = {"paper": ["cheetah.gin"], "cpu": ["cheetah.gin", "cpu.gin"]}
     assert measured == [(sizes, [], None, 5, 0, None)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "device"),
+    [([], "auto"), (["--gin_bindings=train.device='cpu'"], "cpu"), (["--device=cpu"], "cpu")],
+)
+def test_the_device_is_the_flags_or_the_settings(command, measured, monkeypatch, flags, device):
+    chosen = []
+    monkeypatch.setattr(runtime, "choose_device", chosen.append)
+    assert command("bench", *flags)[0] == 0
+    assert chosen == [device]
 
 
 @pytest.mark.parametrize(

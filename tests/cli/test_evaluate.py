@@ -108,22 +108,32 @@ def test_diverging_episode_is_repeated_and_counted(command, untrained, tmp_path)
     assert len(found["returns"]) == found["episodes"] == 12
 
 
-def test_episodes_before_a_failure_are_reported(command, untrained, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("failure", "exit_status", "said"),
+    [
+        (errors.EnvironmentFailure("the arm is unplugged"), 1, "the arm is unplugged"),
+        (errors.NotFiniteError("the arm is at NaN"), 1, "the arm is at NaN"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_episodes_before_a_failure_are_reported(
+    command, untrained, monkeypatch, tmp_path, failure, exit_status, said
+):
     collect, left = Collector.collect, [1, 1]
 
     def fails(self, *arguments):
         if not left:
-            raise errors.EnvironmentFailure("the arm is unplugged")
+            raise failure
         left.pop()
         return collect(self, *arguments)
 
     monkeypatch.setattr(Collector, "collect", fails)
     flags = ["--task=dot_goal", "--episodes=5", f"--json={tmp_path / 'x'}"]
     status, out, err = command("evaluate", "run", *flags)
-    assert status == 1 and "the arm is unplugged" in err
+    assert status == exit_status and said in err
     assert "2 episodes" in out and len(read(tmp_path / "x")["returns"]) == 2
     status, out, err = command("evaluate", "run", *flags)
-    assert status == 1 and "the arm is unplugged" in err and not out
+    assert status == exit_status and said in err and not out
 
 
 def test_policy_of_states_is_filmed_by_the_camera(command, untrained, tmp_path):

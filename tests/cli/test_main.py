@@ -31,10 +31,11 @@ def test_unknown_command_is_named_with_the_nearest(command):
     assert status == 2 and not out and "'trian'" in err and "'train'" in err
 
 
-def test_output_that_nobody_reads_is_no_trace():
+@pytest.mark.parametrize("arguments", [["--help"], ["plot", "--help"]])
+def test_output_that_nobody_reads_is_no_trace(arguments):
     read, write = os.pipe()
     os.close(read)  # as `head` does once it has its lines
-    code = "import sys; from planet_tf import cli; sys.exit(cli.main(['--help']))"
+    code = f"import sys; from planet_tf import cli; sys.exit(cli.main({arguments}))"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True
     )

@@ -82,6 +82,8 @@ def test_another_task_is_refused_before_a_model_is_loaded(command, tmp_path, mon
             "MPPI.elites",
         ),
         (["RUN", POINTS[0], "--point=train.seed = 3"], "train.seed"),
+        (["RUN", "--gin_bindings=CEM.clip = False"], "--gin_bindings=CEM.clip: the planners are"),
+        (["RUN", "--gin_bindings=PlanetPolicy.planner = @MPPI()"], "--point='PlanetPolicy.planner"),
         (["RUN", "--episodes=0"], "--episodes"),
         (["RUN", "--point=;"], "--point"),
         (["RUN", "--checkpoint=9"], "checkpoint 9"),

@@ -37,6 +37,7 @@ def test_the_function_is_called_with_what_is_asked_for():
         ("own_tasks:always_images", {"action_repeat": 2}, ["repeat': 2", "repeat': 1"]),
         ("own_tasks:always_twice", {"action_repeat": 3}, ["repeat': 3", "repeat': 2"]),
         ("own_tasks:always_images", {"observations": ("state",)}, ["('state',)", "('image',)"]),
+        ("own_tasks:make", {"kwargs": [("size", 2)]}, ["kwargs must be a dict", "('size', 2)"]),
         ("own_tasks:make", {"kwargs": {"seed": 1}}, ["kwargs holds seed", "train.seed"]),
         ("own_tasks:make", {"kwargs": {"camera": 1}}, ["kwargs holds camera"]),
         ("own_tasks:make", {"action_repeat": 51}, ["own_tasks:make", "51"]),

@@ -144,6 +144,13 @@ def test_a_directory_of_other_runs_is_refused(tmp_path):
     text = "PlanetAgent.learning_rate = 0.003\ntrain.episodes = 3\nCEM.horizon = 4\n"
     (directory / "config.gin").write_text(text)
     assert cells.check([found], tmp_path) == {found.name: 4}  # it may end later than before
+    (directory / "config.gin").write_text(text + "train.device = 'gpu'\nImaginedReturn.parts = 2\n")
+    moved = [
+        "PlanetAgent.learning_rate = 0.003",
+        "train.device = 'cpu'",
+        "ImaginedReturn.parts = 1",
+    ]
+    assert cells.check(make(bindings=moved), tmp_path) == {found.name: 4}  # on another machine
     (other,) = make(bindings=["PlanetAgent.learning_rate = 0.001"])
     assert other.name == found.name
     with pytest.raises(errors.ConfigError, match=r"learning_rate: 0\.003 -> 0\.001") as error:

@@ -95,9 +95,17 @@ def test_tasks_with_other_choices_are_not_learned_together():
         Tasks(("gym:CartPole-v1", "dot_goal"), seed=0, rows=1)
 
 
-def test_arguments_that_a_file_cannot_hold_are_refused(light, tmp_path):
-    with pytest.raises(errors.ConfigError, match="kwargs: Object of type set") as error:
+@pytest.mark.parametrize(
+    ("robots", "said"),
+    [
+        ({1, 2}, "Object of type set"),
+        ((1, 2), "JSON has no tuples"),
+        ({1: 2}, "only texts as keys"),
+    ],
+)
+def test_arguments_that_a_file_cannot_hold_are_refused(light, tmp_path, robots, said):
+    with pytest.raises(errors.ConfigError, match=f"kwargs: .*{said}") as error:
         task = {"train__task": "own_tasks:make_of_robots"}
-        light(tmp_path / "run", **task, load_environment__kwargs={"robots": {1, 2}})
+        light(tmp_path / "run", **task, load_environment__kwargs={"robots": robots})
     assert error.value.setting == "load_environment.kwargs"
     assert not (tmp_path / "run").exists()

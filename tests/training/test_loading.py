@@ -17,7 +17,7 @@ from tf_agents.specs import array_spec
 from planet_tf import action_specs, agents, config, errors, training
 from planet_tf.agents import building
 from planet_tf.environments import rendering
-from planet_tf.experience import run_episodes
+from planet_tf.experience import Collector, run_episodes
 from planet_tf.training import exported, loading
 
 pytestmark = pytest.mark.usefixtures("agents_once")
@@ -223,10 +223,12 @@ def test_settings_that_do_not_fit_the_checkpoint_are_refused(run):
 
 
 @pytest.mark.parametrize("task", ["cheetah_run", "cartpole_swingup"])
-def test_another_task_must_fit(run, task):
+def test_another_task_must_fit(run, task, monkeypatch):
+    closed = []
+    monkeypatch.setattr(Collector, "close", lambda self: closed.append(self.env.name))
     with pytest.raises(errors.ConfigError, match=task) as error:
         training.load(run, task)
-    assert error.value.setting == "--task"
+    assert error.value.setting == "--task" and closed == [task]
 
 
 def index(count):
