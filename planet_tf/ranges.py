@@ -79,7 +79,10 @@ class InstanceOf(NamedTuple):
         return isinstance(value, self.kind)
 
     def __str__(self) -> str:
-        return f"a {self.kind.__name__}, in gin with @ and parentheses: @NAME()"
+        name = self.kind.__name__
+        return (
+            f"{'an' if name[0] in 'AEIOU' else 'a'} {name}, in gin with @ and parentheses: @NAME()"
+        )
 
 
 class Optional(NamedTuple):

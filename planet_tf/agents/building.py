@@ -16,8 +16,7 @@ def make_agent(identity: Identity, jit_compile: bool, run_updates: int = 100_000
     """Makes the agent of a run with freshly initialized weights.
 
     Args:
-      identity: its seed, observations, action_size, discrete and terminates are
-        used.
+      identity: its seed, observations, action_size, discrete and terminates are used.
       jit_compile: compiles the policies with XLA.
       run_updates: that it will be trained for; the learning rate may depend on it.
     """
