@@ -80,9 +80,8 @@ class InstanceOf(NamedTuple):
 
     def __str__(self) -> str:
         name = self.kind.__name__
-        return (
-            f"{'an' if name[0] in 'AEIOU' else 'a'} {name}, in gin with @ and parentheses: @NAME()"
-        )
+        article = "an" if name[0] in "AEIOU" else "a"
+        return f"{article} {name}, in gin with @ and parentheses: @NAME()"
 
 
 class Optional(NamedTuple):

@@ -36,8 +36,10 @@ def test_output_that_nobody_reads_is_no_trace(arguments):
     read, write = os.pipe()
     os.close(read)  # as `head` does once it has its lines
     code = f"import sys; from planet_tf import cli; sys.exit(cli.main({arguments}))"
+    # argparse ignores what fails while it writes: with a buffer nothing does until the end.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, env=env
     )
     os.close(write)
     assert done.returncode == 141 and not done.stderr
