@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import gin
 import numpy as np
 import tensorflow as tf
 
@@ -151,8 +150,7 @@ def measure(
     Raises:
       ConfigError: if a setting cannot be used.
     """
-    gin.clear_config()
-    config.parse(gin_files, bindings)
+    config.configure(gin_files, bindings)
     with fresh_run(jit_compile) as (run, settings):
         seconds = act_seconds(run, repeats)
         frames = list(_frames(run.tasks.env, 10 * repeats))

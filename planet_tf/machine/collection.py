@@ -6,7 +6,6 @@ import pathlib
 import time
 from collections.abc import Iterator, Sequence
 
-import gin
 import numpy as np
 
 from planet_tf import config, errors, run_files
@@ -128,10 +127,9 @@ def scaling(
     Raises:
       ConfigError: if Ray is not installed or cannot be started.
     """
-    gin.clear_config()
     slow = f"load_environment.kwargs = {{'step_seconds': {step_seconds}}}"
     where = [binding for binding in bindings if binding.startswith("RemoteCollectors.")]
-    config.parse(["debug.gin"], [*SIMULATION, slow, *where])
+    config.configure(["debug.gin"], [*SIMULATION, slow, *where])
     tasks = Tasks(Settings().task, 0, 1)
     tasks.close()
     identity = tasks.identity(seed=0)
@@ -172,8 +170,7 @@ def costs(
     Raises:
       ConfigError: if a setting cannot be used.
     """
-    gin.clear_config()
-    config.parse(gin_files, bindings)
+    config.configure(gin_files, bindings)
     if len(checked(Settings().task)) > 1:
         raise errors.ConfigError("remote collectors collect one task", setting="train.task")
     with benchmark.fresh_run(jit_compile) as (run, settings):

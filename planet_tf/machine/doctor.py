@@ -71,13 +71,11 @@ def examine(
 
 
 def _settings(gin_files: Sequence[str], bindings: Sequence[str]):
-    import gin
 
     from planet_tf import config, errors
     from planet_tf.training import Settings
 
-    gin.clear_config()
-    config.parse(gin_files, bindings)
+    config.configure(gin_files, bindings)
     with errors.as_config_errors():
         return Settings()
 

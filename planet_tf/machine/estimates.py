@@ -15,8 +15,9 @@ from planet_tf.training import loop
 from planet_tf.training.run import Run
 from planet_tf.training.settings import Settings
 
-_KEPT = 2 + 1 + 3  # checkpoints: the newest two, the next, and copies: the best, its successor, and
-# one that remote collectors are evaluating
+# Checkpoints: the newest two, the next, and copies of the best, of its successor, and of one that
+# remote collectors are evaluating.
+_KEPT = 2 + 1 + 3
 _COPIES = 3  # of the parameters in a checkpoint: Adam has two moments of each
 _STEP_BYTES = 300  # of TensorFlow, per array and frame: 64x64 pixels take the 14 kB of `replay`
 _GRAPH_BYTES = 1_000_000  # of a SavedModel without its parameters

@@ -188,9 +188,8 @@ def check(cells: Sequence[Cell], root: pathlib.Path, by_ray: bool = True) -> dic
     """
     episodes = {}
     for cell in cells:
-        gin.clear_config()
         try:
-            config.parse(cell.files, cell.bindings)
+            config.configure(cell.files, cell.bindings)
             with errors.as_config_errors():
                 settings = Settings()
             tasks.checked(settings.task)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-import gin
 import numpy as np
 from tf_agents.policies import py_policy
 from tf_agents.specs import array_spec
@@ -120,8 +119,7 @@ def parse(
     if not (root / run_files.SETTINGS).is_file() or "action_size" not in identity:
         raise errors.ConfigError(f"{root} holds no run of this version (config.gin and run.json)")
     changed.refuse_of_training(bindings, used)
-    gin.clear_config()
-    config.parse([root / run_files.SETTINGS], bindings)
+    config.configure([root / run_files.SETTINGS], bindings)
     changed.refuse_of_other_planners(bindings, identity.get("discrete", False))
     return identity
 
