@@ -77,6 +77,7 @@ class Interrupted(PlanetError):
         self.exit_status = exit_status
 
 
+_GENERATED = "__autograph_generated_file"  # TensorFlow's copies of functions
 _NOT_USERS = tuple(
     os.path.join(folder, "")
     for folder in (
@@ -91,7 +92,8 @@ def place(error: BaseException) -> str:
     calls = traceback.extract_tb(error.__traceback__)[1:]  # the first one catches it
     ours = [number for number, call in enumerate(calls) if call.filename.startswith(_NOT_USERS)]
     for call in reversed(calls[min(ours, default=len(calls)) :]):
-        if os.path.isfile(call.filename) and not call.filename.startswith(_NOT_USERS):
+        is_file = os.path.isfile(call.filename) and _GENERATED not in call.filename
+        if is_file and not call.filename.startswith(_NOT_USERS):
             return f" ({call.filename}, line {call.lineno}, in {call.name})"
     return ""
 

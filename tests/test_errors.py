@@ -1,5 +1,6 @@
 """Errors: what a command needs of them, and what becomes one."""
 
+import importlib
 import pickle
 
 import pytest
@@ -81,6 +82,12 @@ def test_where_custom_code_raised_an_error_is_named(tmp_path, monkeypatch):
     with pytest.raises(errors.ConfigError) as error, errors.as_config_errors():
         checks.checked(slider.make, "make")()  # as gin calls it
     assert error.value.message.endswith(f" ({tmp_path / 'slider.py'}, line 6, in inner)")
+    generated = tmp_path / "__autograph_generated_file1.py"
+    generated.write_text("def inner():\n    return None + 1\n")
+    monkeypatch.setattr(slider, "inner", importlib.import_module(generated.stem).inner)
+    with pytest.raises(errors.ConfigError) as error, errors.as_config_errors():
+        checks.checked(slider.make, "make")()
+    assert error.value.message.endswith(f" ({tmp_path / 'slider.py'}, line 2, in make)")
     with pytest.raises(errors.ConfigError) as error, errors.as_config_errors():
         int("a")  # raised by no custom code
     assert error.value.message == "invalid literal for int() with base 10: 'a'"
