@@ -43,7 +43,7 @@ def rule_of(annotation: Any):
         return next((part for part in arguments[1:] if hasattr(part, "accepts")), None)
     if origin is typing.Literal:
         return OneOf(arguments)
-    if inspect.isabstract(annotation):
+    if origin is None and inspect.isabstract(annotation):  # Sequence[int] also is, on Python 3.10
         return InstanceOf(annotation)
     if origin in (typing.Union, types.UnionType) and type(None) in arguments:
         others = [rule_of(part) for part in arguments if part is not type(None)]

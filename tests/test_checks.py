@@ -9,7 +9,7 @@ import gin
 import numpy as np
 import pytest
 
-from planet_tf import checks, errors, gin_internals, ranges
+from planet_tf import checks, errors, gin_internals, planning, ranges
 
 KINDS = {
     "Count": (checks.Count, [1, 10**9, np.int64(3)], [0, -1, 1.0, "1", True, None, (1,)]),
@@ -25,7 +25,9 @@ KINDS = {
     "optional": (checks.Count | None, [None, 1], [0, False]),
     "optional bool": (bool | None, [None, True], [0, "auto"]),
     "interval": (Annotated[float, ranges.Number(1, 2, True)], [1.1, 2], [1, 2.1]),
+    "part": (planning.Planner | None, [None, planning.CEM()], [planning.CEM, "CEM"]),
     # Any value may be tried.
+    "abstract sequence": (Sequence[int], [(1,), 1], []),
     "int": (int, [1, "x", None], []),
     "sequence": (str | Sequence[str], ["x", 1], []),
     "documented": (Annotated[int, "no rule"], ["x"], []),
